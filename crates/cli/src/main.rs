@@ -1,0 +1,2 @@
+//! The `mdet` command.
+fn main() {}
