@@ -1,1 +1,28 @@
-//! (being written)
+//! The few operations of MD-ET over plain slices, forward beside backward, in f32 and f64.
+//!
+//! Every function takes slices and a shape, writes slices, and allocates nothing. Matrices are row-major. Gradients
+//! with respect to weights are added to what is there, since a weight serves many rows; all others are overwritten
+//! unless a function says otherwise. Threads, batches and parameters are the model's business.
+
+mod activation;
+mod angular;
+mod attention;
+mod isa;
+mod linear;
+mod norm;
+mod radial;
+mod real;
+
+pub use activation::{add_bias, add_column_sums, bias_gelu, bias_relu, gelu_backward, relu_backward};
+pub use angular::{angular_backward, angular_features};
+pub use attention::{
+    AttentionShape, triangular_attention, triangular_attention_backward, triangular_attention_naive,
+};
+pub use isa::{Backend, backend};
+pub use linear::{add_linear_input_gradient, linear, linear_input_gradient, linear_weight_gradient};
+pub use norm::{add_layer_norm, layer_norm, layer_norm_backward};
+pub use radial::{RadialBasis, radial_backward, radial_features};
+pub use real::Real;
+
+/// Width of the fixed-length inner loops that the compiler turns into vector instructions.
+const LANES: usize = 8;

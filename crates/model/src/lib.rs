@@ -1,1 +1,21 @@
-//! (being written)
+//! MD-ET (arXiv 2503.01431): its architecture, parameters and files, forward and backward, on the kernels crate.
+//!
+//! Weights and forces are in Bohr and Hartree/Bohr here, as the authors' are; `NetworkForceField` converts.
+
+mod card;
+mod config;
+mod embedding;
+mod geometry;
+mod group;
+mod layer;
+mod layout;
+mod network;
+mod readout;
+mod weights;
+
+pub use card::{Card, Domain, OutsideDomain, ValidationError};
+pub use config::{ConfigError, ModelConfig, Target};
+pub use group::Molecule;
+pub use layout::{Layout, Tensor};
+pub use network::{Network, Tape};
+pub use weights::{Model, ModelError};

@@ -1,0 +1,122 @@
+//! Runtime choice of the instruction set: one source, compiled for each back end, picked where it runs.
+//!
+//! The loops are plain Rust over fixed-length arrays; compiled with the wider instructions enabled, the compiler
+//! vectorises them. Fused multiply-add changes the last bit, so the back end is part of a result's identity.
+
+use crate::Real;
+
+/// How a multiply-add is done on this back end.
+pub(crate) trait Isa {
+    /// a·b + c, in one rounding where the instruction exists.
+    fn mul_add<T: Real>(a: T, b: T, c: T) -> T;
+}
+
+/// Back ends with a fused multiply-add instruction.
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
+pub(crate) struct Fused;
+/// Back ends without: the library function would be far slower than two instructions.
+#[cfg_attr(target_arch = "aarch64", allow(dead_code))]
+pub(crate) struct Separate;
+
+impl Isa for Fused {
+    #[inline(always)]
+    fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
+        a.fused_mul_add(b, c)
+    }
+}
+
+impl Isa for Separate {
+    #[inline(always)]
+    fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
+        a * b + c
+    }
+}
+
+/// An instruction set the kernels are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// x86-64 with AVX-512 F, VL, BW and DQ.
+    Avx512,
+    /// x86-64 with AVX2 and FMA.
+    Avx2,
+    /// What the target always has (SSE2 on x86-64, NEON on AArch64).
+    Portable,
+}
+
+/// The widest back end this processor has.
+pub fn backend() -> Backend {
+    #[cfg(test)]
+    if let Some(forced) = FORCED.get() {
+        return forced;
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+        {
+            return Backend::Avx512;
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Backend::Avx2;
+        }
+    }
+    Backend::Portable
+}
+
+#[cfg(test)]
+thread_local! {
+    static FORCED: std::cell::Cell<Option<Backend>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs `test` once on every back end this processor has.
+#[cfg(test)]
+pub(crate) fn on_every_backend(test: impl Fn()) {
+    let widest = backend();
+    for candidate in [Backend::Avx512, Backend::Avx2, Backend::Portable] {
+        if candidate as usize >= widest as usize {
+            FORCED.set(Some(candidate));
+            test();
+            FORCED.set(None);
+        }
+    }
+}
+
+/// Defines a function whose body is compiled for every back end and dispatched at run time.
+macro_rules! dispatched {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<$isa:ident: Isa, $real:ident: Real>(
+        $($arg:ident: $ty:ty),* $(,)?
+    ) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name<$real: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body<$isa: $crate::isa::Isa, $real: $crate::Real>($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            fn avx512<$real: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
+                body::<$crate::isa::Fused, $real>($($arg),*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2<$real: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
+                body::<$crate::isa::Fused, $real>($($arg),*)
+            }
+
+            match $crate::isa::backend() {
+                // SAFETY: `backend` returned this variant because the processor has these features.
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Backend::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Backend::Avx2 => unsafe { avx2($($arg),*) },
+                #[cfg(target_arch = "aarch64")]
+                _ => body::<$crate::isa::Fused, $real>($($arg),*),
+                #[cfg(not(target_arch = "aarch64"))]
+                _ => body::<$crate::isa::Separate, $real>($($arg),*),
+            }
+        }
+    };
+}
+pub(crate) use dispatched;

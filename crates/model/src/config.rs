@@ -1,0 +1,99 @@
+//! The architecture's sizes: what a model file must say to be read.
+
+use serde::{Deserialize, Serialize};
+
+/// What a model predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// The force on every atom.
+    Forces,
+}
+
+/// Sizes and switches of one MD-ET architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Number of Edge Transformer layers.
+    pub n_layers: usize,
+    /// Width d of every edge vector; a multiple of `n_heads` and of 4.
+    pub width: usize,
+    /// Attention heads.
+    pub n_heads: usize,
+    /// Gaussians of the radial basis.
+    pub n_gaussians: usize,
+    /// Fourier frequencies of each of the two angles.
+    pub n_frequencies: usize,
+    /// Hidden width of the feed-forward part over `width`.
+    pub ffn_multiplier: usize,
+    /// Atom 0 loses its electron-configuration term, as in the authors' public code. Only their checkpoints need it.
+    pub first_atom_quirk: bool,
+    /// What is predicted.
+    pub targets: Vec<Target>,
+}
+
+/// A size that makes no model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} = {value}: expected {expected}")]
+pub struct ConfigError {
+    /// The offending field.
+    pub field: &'static str,
+    /// Its value.
+    pub value: String,
+    /// What would do.
+    pub expected: String,
+}
+
+/// Larger sizes than this are a corrupt file, not a model.
+const LARGEST_SIZE: usize = 65_536;
+
+impl ModelConfig {
+    /// The published architecture: 12 layers of width 192 with 12 heads.
+    pub fn published() -> Self {
+        Self {
+            n_layers: 12,
+            width: 192,
+            n_heads: 12,
+            n_gaussians: 128,
+            n_frequencies: 64,
+            ffn_multiplier: 2,
+            first_atom_quirk: false,
+            targets: vec![Target::Forces],
+        }
+    }
+
+    /// Channels per attention head.
+    pub fn d_head(&self) -> usize {
+        self.width / self.n_heads
+    }
+
+    /// Checks every size.
+    ///
+    /// # Errors
+    /// The first field that is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let sizes = [
+            ("n_layers", self.n_layers),
+            ("width", self.width),
+            ("n_heads", self.n_heads),
+            ("n_gaussians", self.n_gaussians),
+            ("n_frequencies", self.n_frequencies),
+            ("ffn_multiplier", self.ffn_multiplier),
+        ];
+        for (field, value) in sizes {
+            if value == 0 || value > LARGEST_SIZE {
+                let expected = format!("1 to {LARGEST_SIZE}");
+                return Err(ConfigError { field, value: value.to_string(), expected });
+            }
+        }
+        if !self.width.is_multiple_of(self.n_heads) || !self.width.is_multiple_of(4) {
+            let expected = format!("a multiple of n_heads = {} and of 4", self.n_heads);
+            return Err(ConfigError { field: "width", value: self.width.to_string(), expected });
+        }
+        if self.targets != [Target::Forces] {
+            let value = format!("{:?}", self.targets);
+            return Err(ConfigError { field: "targets", value, expected: "[\"forces\"]".into() });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! From a molecule to its N² edge vectors, and the gradient back to parameters and positions.
+//!
+//!   node     h[i]   = E_Z[Z_i] + W_e·c(Z_i) + b_e + E_mult[multiplicity] + E_charge[charge + 64]
+//!   edge     e[i,j] = MLP(G(|r_j − r_i|)) + W_dir·Fourier(azimuth, polar)
+//!   compose  x[i,j] = e[i,j] + W_c·[h[i], h[j]]
+//!
+//! W_c is applied once per atom, not per edge: a row-major `[d, 2d]` matrix is also a `[2d, d]` one whose rows
+//! alternate between the part for i and the part for j.
+
+use crate::geometry::position_gradient;
+use crate::group::{Group, Molecule};
+use crate::layout::{CHARGE_ROW_OF_NEUTRAL, N_CONFIGURATION_COLUMNS};
+use crate::network::{Network, resized};
+use mdet_kernels::{
+    RadialBasis, Real, add_bias, add_column_sums, angular_backward, angular_features, bias_gelu, gelu_backward,
+    linear, linear_input_gradient, linear_weight_gradient, radial_backward, radial_features,
+};
+
+/// What the backward pass needs of the embedding.
+#[derive(Debug, Default)]
+pub(crate) struct EmbeddingTape<T> {
+    pub node: Vec<T>,
+    pub edge: Vec<T>,
+    configuration: Vec<T>,
+    composed_node: Vec<T>,
+    gaussians: Vec<T>,
+    hidden: Vec<T>,
+    activated: Vec<T>,
+    fourier: Vec<T>,
+}
+
+fn radial_basis<T: Real>(net: &Network<T>) -> RadialBasis<'_, T> {
+    RadialBasis {
+        centres: net.view(&net.layout.gaussian_centres),
+        widths: net.view(&net.layout.gaussian_widths),
+        slope: net.values[net.layout.distance_slope.start].to_f64(),
+        offset: net.values[net.layout.distance_offset.start].to_f64(),
+    }
+}
+
+/// Rows of the element, multiplicity and charge tables that atom `atom` of molecule `molecule` adds up.
+fn table_rows<T: Real>(net: &Network<T>, group: &Group, molecule: usize, atom: usize) -> [usize; 3] {
+    let d = net.config.width;
+    let (charge, multiplicity) = group.states[molecule];
+    let charge_row = usize::try_from(charge + CHARGE_ROW_OF_NEUTRAL).expect("Structure checks the charge");
+    let tables = [&net.layout.elements, &net.layout.multiplicity, &net.layout.charge];
+    let rows = [group.numbers[atom] as usize, multiplicity as usize, charge_row];
+    std::array::from_fn(|t| tables[t].start + rows[t] * d)
+}
+
+/// Writes x `[n_edges, width]`.
+pub(crate) fn forward<T: Real>(net: &Network<T>, group: &Group, tape: &mut EmbeddingTape<T>, x: &mut [T]) {
+    let (d, k, layout) = (net.config.width, net.config.n_gaussians, &net.layout);
+    let (n_atoms, n_edges) = (group.n_atoms(), group.n_edges());
+    nodes(net, group, tape);
+    let composed_node = resized(&mut tape.composed_node, n_atoms * 2 * d);
+    linear(2 * d, d, &tape.node, net.view(&layout.compose.weight), composed_node);
+
+    let gaussians = resized(&mut tape.gaussians, n_edges * k);
+    radial_features(&group.geometry.distances, radial_basis(net), gaussians);
+    let hidden = resized(&mut tape.hidden, n_edges * k);
+    linear(k, k, gaussians, net.view(&layout.radial[0].weight), hidden);
+    let activated = resized(&mut tape.activated, n_edges * k);
+    bias_gelu(hidden, net.view(&layout.radial[0].bias), activated);
+    let edge = resized(&mut tape.edge, n_edges * d);
+    linear(d, k, activated, net.view(&layout.radial[1].weight), edge);
+    add_bias(edge, net.view(&layout.radial[1].bias));
+
+    let n_fourier = 4 * net.config.n_frequencies;
+    let fourier = resized(&mut tape.fourier, n_edges * n_fourier);
+    angular_features(&group.geometry.angles, &net.azimuthal, &net.polar, fourier);
+    linear(d, n_fourier, fourier, net.view(&layout.directional.weight), x);
+    add_bias(x, net.view(&layout.directional.bias));
+    for (edge, x) in edge.iter_mut().zip(&*x) {
+        *edge += *x;
+    }
+
+    x.copy_from_slice(edge);
+    let compose_bias = net.view(&layout.compose.bias);
+    for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
+        let n = atoms.len();
+        let of_atom = |a: usize| &composed_node[(atoms.start + a) * 2 * d..][..2 * d];
+        for (pair, x) in x[edges.start * d..edges.end * d].chunks_exact_mut(d).enumerate() {
+            let (from, to) = (of_atom(pair / n), of_atom(pair % n));
+            for c in 0..d {
+                x[c] += from[2 * c] + to[2 * c + 1] + compose_bias[c];
+            }
+        }
+    }
+}
+
+/// Writes the node vectors and the electron configurations they used.
+fn nodes<T: Real>(net: &Network<T>, group: &Group, tape: &mut EmbeddingTape<T>) {
+    let (d, layout, n_atoms) = (net.config.width, &net.layout, group.n_atoms());
+    let table = net.view(&layout.electron_configuration);
+    let configuration = resized(&mut tape.configuration, n_atoms * N_CONFIGURATION_COLUMNS);
+    for (row, &number) in configuration.chunks_exact_mut(N_CONFIGURATION_COLUMNS).zip(&group.numbers) {
+        row.copy_from_slice(&table[number as usize * N_CONFIGURATION_COLUMNS..][..N_CONFIGURATION_COLUMNS]);
+    }
+    let node = resized(&mut tape.node, n_atoms * d);
+    linear(d, N_CONFIGURATION_COLUMNS, configuration, net.view(&layout.configuration.weight), node);
+    add_bias(node, net.view(&layout.configuration.bias));
+    for (molecule, atoms) in group.atoms.iter().enumerate() {
+        if net.config.first_atom_quirk {
+            node[atoms.start * d..(atoms.start + 1) * d].fill(T::ZERO);
+        }
+        for atom in atoms.clone() {
+            for row in table_rows(net, group, molecule, atom) {
+                for (h, &e) in node[atom * d..(atom + 1) * d].iter_mut().zip(&net.values[row..row + d]) {
+                    *h += e;
+                }
+            }
+        }
+    }
+}
+
+/// Adds the parameters' gradients to `gradient`; with `dpositions`, also writes the gradient of the positions.
+pub(crate) fn backward<T: Real>(
+    net: &Network<T>,
+    molecules: &[Molecule<'_>],
+    group: &Group,
+    tape: &mut EmbeddingTape<T>,
+    dx: &[T],
+    gradient: &mut [T],
+    dpositions: Option<&mut [[f64; 3]]>,
+) {
+    let (d, k, layout) = (net.config.width, net.config.n_gaussians, &net.layout);
+    let n_fourier = 4 * net.config.n_frequencies;
+    for bias in [&layout.compose.bias, &layout.radial[1].bias, &layout.directional.bias] {
+        add_column_sums(dx, &mut gradient[bias.clone()]);
+    }
+    nodes_backward(net, group, tape, dx, gradient);
+    linear_weight_gradient(d, n_fourier, dx, &tape.fourier, &mut gradient[layout.directional.weight.clone()]);
+
+    // The edge vectors and the composed nodes are used no more: their memory serves the gradients.
+    let dhidden = resized(&mut tape.edge, group.n_edges() * k);
+    linear_input_gradient(d, k, dx, net.view(&layout.radial[1].weight), dhidden);
+    gelu_backward(&tape.hidden, dhidden, &mut tape.activated);
+    linear_weight_gradient(d, k, dx, &tape.activated, &mut gradient[layout.radial[1].weight.clone()]);
+    add_column_sums(dhidden, &mut gradient[layout.radial[0].bias.clone()]);
+    linear_weight_gradient(k, k, dhidden, &tape.gaussians, &mut gradient[layout.radial[0].weight.clone()]);
+    let dgaussians = &mut tape.activated;
+    linear_input_gradient(k, k, dhidden, net.view(&layout.radial[0].weight), dgaussians);
+    let mut ddistances = vec![0.0; group.n_edges()];
+    let (front, back) = gradient.split_at_mut(layout.gaussian_widths.start);
+    radial_backward(
+        &group.geometry.distances,
+        radial_basis(net),
+        &tape.gaussians,
+        dgaussians,
+        &mut ddistances,
+        &mut front[layout.gaussian_centres.clone()],
+        &mut back[..k],
+    );
+
+    let Some(dpositions) = dpositions else { return };
+    let dfourier = resized(&mut tape.hidden, group.n_edges() * n_fourier);
+    linear_input_gradient(d, n_fourier, dx, net.view(&layout.directional.weight), dfourier);
+    let mut dangles = vec![[0.0; 2]; group.n_edges()];
+    angular_backward(&tape.fourier, dfourier, &net.azimuthal, &net.polar, &mut dangles);
+    for (molecule, (atoms, edges)) in molecules.iter().zip(group.atoms.iter().zip(&group.edges)) {
+        position_gradient(
+            molecule.positions_bohr,
+            &ddistances[edges.clone()],
+            &dangles[edges.clone()],
+            &mut dpositions[atoms.clone()],
+        );
+    }
+}
+
+/// Gradients of the composing matrix, the tables and the electron-configuration layer.
+fn nodes_backward<T: Real>(
+    net: &Network<T>,
+    group: &Group,
+    tape: &mut EmbeddingTape<T>,
+    dx: &[T],
+    gradient: &mut [T],
+) {
+    let (d, layout) = (net.config.width, &net.layout);
+    let dcomposed = &mut tape.composed_node;
+    dcomposed.fill(T::ZERO);
+    for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
+        let n = atoms.len();
+        for (pair, dx) in dx[edges.start * d..edges.end * d].chunks_exact(d).enumerate() {
+            for (atom, part) in [(pair / n, 0), (pair % n, 1)] {
+                let row = &mut dcomposed[(atoms.start + atom) * 2 * d..][..2 * d];
+                for c in 0..d {
+                    row[2 * c + part] += dx[c];
+                }
+            }
+        }
+    }
+    linear_weight_gradient(2 * d, d, dcomposed, &tape.node, &mut gradient[layout.compose.weight.clone()]);
+    let dnode = &mut tape.node;
+    linear_input_gradient(2 * d, d, dcomposed, net.view(&layout.compose.weight), dnode);
+    for (molecule, atoms) in group.atoms.iter().enumerate() {
+        for atom in atoms.clone() {
+            for row in table_rows(net, group, molecule, atom) {
+                for (g, &h) in gradient[row..row + d].iter_mut().zip(&dnode[atom * d..(atom + 1) * d]) {
+                    *g += h;
+                }
+            }
+        }
+        if net.config.first_atom_quirk {
+            dnode[atoms.start * d..(atoms.start + 1) * d].fill(T::ZERO);
+        }
+    }
+    add_column_sums(dnode, &mut gradient[layout.configuration.bias.clone()]);
+    linear_weight_gradient(
+        d,
+        N_CONFIGURATION_COLUMNS,
+        dnode,
+        &tape.configuration,
+        &mut gradient[layout.configuration.weight.clone()],
+    );
+}

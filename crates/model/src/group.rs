@@ -1,0 +1,62 @@
+//! A ragged group of molecules: the concatenation of their N² edge rows, without padding or mask.
+
+use crate::geometry::PairGeometry;
+use std::ops::Range;
+
+/// One molecule as the network sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Molecule<'a> {
+    /// Atomic numbers.
+    pub numbers: &'a [u8],
+    /// Positions in Bohr.
+    pub positions_bohr: &'a [[f64; 3]],
+    /// Total charge in e.
+    pub charge: i32,
+    /// Spin multiplicity 2S + 1.
+    pub multiplicity: u32,
+}
+
+/// Molecules evaluated together; row (i, j) of molecule b is `edges(b).start + i·n + j`.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// Atoms of each molecule within the group's atoms.
+    pub atoms: Vec<Range<usize>>,
+    /// Edge rows of each molecule within the group's rows.
+    pub edges: Vec<Range<usize>>,
+    pub numbers: Vec<u8>,
+    /// Charge and multiplicity of each molecule.
+    pub states: Vec<(i32, u32)>,
+    pub geometry: PairGeometry,
+}
+
+impl Group {
+    /// Replaces the content by `molecules`.
+    ///
+    /// # Panics
+    /// When a molecule has no atom, or not one position per atom.
+    pub fn fill(&mut self, molecules: &[Molecule<'_>]) {
+        self.atoms.clear();
+        self.edges.clear();
+        self.numbers.clear();
+        self.states.clear();
+        self.geometry.clear();
+        for molecule in molecules {
+            let n = molecule.numbers.len();
+            assert!(n > 0 && n == molecule.positions_bohr.len(), "{n} numbers");
+            let (atom, edge) = (self.n_atoms(), self.n_edges());
+            self.atoms.push(atom..atom + n);
+            self.edges.push(edge..edge + n * n);
+            self.numbers.extend_from_slice(molecule.numbers);
+            self.states.push((molecule.charge, molecule.multiplicity));
+            self.geometry.extend(molecule.positions_bohr);
+        }
+    }
+
+    pub fn n_atoms(&self) -> usize {
+        self.atoms.last().map_or(0, |range| range.end)
+    }
+
+    pub fn n_edges(&self) -> usize {
+        self.edges.last().map_or(0, |range| range.end)
+    }
+}

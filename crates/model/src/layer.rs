@@ -1,0 +1,165 @@
+//! One Edge Transformer layer over the rows of a group, forward and backward.
+//!
+//!   y = W_o·TriangularAttention(LN(x));  z = LN(x + y);  x' = LN(z + W_2·GELU(W_1 z + b_1) + b_2)
+
+use crate::group::Group;
+use crate::layout::{LayerViews, NormViews};
+use crate::network::{Network, resized};
+use mdet_kernels::{
+    AttentionShape, Real, add_column_sums, add_layer_norm, add_linear_input_gradient, bias_gelu, gelu_backward,
+    layer_norm, layer_norm_backward, linear, linear_input_gradient, linear_weight_gradient, triangular_attention,
+    triangular_attention_backward,
+};
+
+/// What the backward pass needs of one layer; normalised rows and activations are recomputed.
+#[derive(Debug, Default)]
+pub(crate) struct LayerTape<T> {
+    /// x, the layer's input.
+    pub input: Vec<T>,
+    qkvv: Vec<T>,
+    /// The attention before its output matrix.
+    gathered: Vec<T>,
+    /// x + y.
+    aggregated: Vec<T>,
+    /// W_1 z + b_1.
+    hidden: Vec<T>,
+    /// z + W_2·GELU(hidden) + b_2.
+    output_sum: Vec<T>,
+}
+
+impl<T: Real> LayerTape<T> {
+    /// The attention after its output matrix: (x + y) − x.
+    pub fn attention(&self) -> Vec<T> {
+        self.aggregated.iter().zip(&self.input).map(|(&sum, &x)| sum - x).collect()
+    }
+}
+
+/// Row buffers that all layers share.
+#[derive(Debug, Default)]
+pub(crate) struct LayerScratch<T> {
+    narrow: Vec<T>,
+    other_narrow: Vec<T>,
+    wide: Vec<T>,
+    qkvv: Vec<T>,
+    attention: Vec<T>,
+}
+
+/// The molecule's share of a buffer of `per_edge` elements per row.
+fn rows<T>(buffer: &[T], edges: &std::ops::Range<usize>, per_edge: usize) -> std::ops::Range<usize> {
+    debug_assert!(edges.end * per_edge <= buffer.len());
+    edges.start * per_edge..edges.end * per_edge
+}
+
+fn shape<T: Real>(net: &Network<T>, n_atoms: usize) -> AttentionShape {
+    AttentionShape { n_atoms, n_heads: net.config.n_heads, d_head: net.config.d_head() }
+}
+
+/// Reads `tape.input`, writes x' to `output`.
+pub(crate) fn forward<T: Real>(
+    net: &Network<T>,
+    views: &LayerViews,
+    group: &Group,
+    tape: &mut LayerTape<T>,
+    scratch: &mut LayerScratch<T>,
+    output: &mut [T],
+) {
+    let (d, n_edges) = (net.config.width, group.n_edges());
+    let n_hidden = net.config.ffn_multiplier * d;
+    let normalised = resized(&mut scratch.other_narrow, n_edges * d);
+    norm(net, &views.attention_norm, &tape.input, normalised);
+    let qkvv = resized(&mut tape.qkvv, n_edges * 4 * d);
+    linear(4 * d, d, normalised, net.view(&views.qkvv), qkvv);
+
+    let gathered = resized(&mut tape.gathered, n_edges * d);
+    for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
+        let shape = shape(net, atoms.len());
+        let working = resized(&mut scratch.attention, shape.forward_scratch());
+        let (from, to) = (rows(qkvv, edges, 4 * d), rows(gathered, edges, d));
+        triangular_attention(shape, 0..atoms.len(), &qkvv[from], &mut gathered[to], working);
+    }
+    let attended = resized(&mut scratch.narrow, n_edges * d);
+    linear(d, d, gathered, net.view(&views.attention_out), attended);
+
+    let aggregated = resized(&mut tape.aggregated, n_edges * d);
+    let (scale, shift) = (net.view(&views.aggregate_norm.scale), net.view(&views.aggregate_norm.shift));
+    add_layer_norm(&tape.input, attended, &[], scale, shift, aggregated, normalised);
+    let hidden = resized(&mut tape.hidden, n_edges * n_hidden);
+    linear(n_hidden, d, normalised, net.view(&views.ffn_in.weight), hidden);
+    let activated = resized(&mut scratch.wide, n_edges * n_hidden);
+    bias_gelu(hidden, net.view(&views.ffn_in.bias), activated);
+    let output_sum = resized(&mut tape.output_sum, n_edges * d);
+    linear(d, n_hidden, activated, net.view(&views.ffn_out.weight), output);
+    let (scale, shift) = (net.view(&views.ffn_norm.scale), net.view(&views.ffn_norm.shift));
+    // `output` is read as the feed-forward's result and written as x' row by row through `activated`.
+    let feed_forward = &mut activated[..n_edges * d];
+    feed_forward.copy_from_slice(output);
+    add_layer_norm(normalised, feed_forward, net.view(&views.ffn_out.bias), scale, shift, output_sum, output);
+}
+
+fn norm<T: Real>(net: &Network<T>, views: &NormViews, x: &[T], y: &mut [T]) {
+    layer_norm(x, net.view(&views.scale), net.view(&views.shift), y);
+}
+
+/// Turns `dx` from the gradient of x' into that of x, and adds the parameters' gradients to `gradient`.
+pub(crate) fn backward<T: Real>(
+    net: &Network<T>,
+    views: &LayerViews,
+    group: &Group,
+    tape: &LayerTape<T>,
+    scratch: &mut LayerScratch<T>,
+    dx: &mut [T],
+    gradient: &mut [T],
+) {
+    let (d, n_edges) = (net.config.width, group.n_edges());
+    let n_hidden = net.config.ffn_multiplier * d;
+    let normalised = resized(&mut scratch.narrow, n_edges * d);
+    let dsum = resized(&mut scratch.other_narrow, n_edges * d);
+
+    norm_backward(net, &views.ffn_norm, &tape.output_sum, dx, &[], dsum, gradient);
+    add_column_sums(dsum, &mut gradient[views.ffn_out.bias.clone()]);
+    let dhidden = resized(&mut scratch.wide, n_edges * n_hidden);
+    linear_input_gradient(d, n_hidden, dsum, net.view(&views.ffn_out.weight), dhidden);
+    let activated = resized(&mut scratch.qkvv, n_edges * n_hidden);
+    gelu_backward(&tape.hidden, dhidden, activated);
+    linear_weight_gradient(d, n_hidden, dsum, activated, &mut gradient[views.ffn_out.weight.clone()]);
+    add_column_sums(dhidden, &mut gradient[views.ffn_in.bias.clone()]);
+    norm(net, &views.aggregate_norm, &tape.aggregated, normalised);
+    linear_weight_gradient(n_hidden, d, dhidden, normalised, &mut gradient[views.ffn_in.weight.clone()]);
+    add_linear_input_gradient(n_hidden, d, dhidden, net.view(&views.ffn_in.weight), dsum);
+
+    // Past the norm, dx is the gradient of x + y: of x by the residual, of y by the attention.
+    norm_backward(net, &views.aggregate_norm, &tape.aggregated, dsum, &[], dx, gradient);
+    linear_weight_gradient(d, d, dx, &tape.gathered, &mut gradient[views.attention_out.clone()]);
+    let dgathered = dsum;
+    linear_input_gradient(d, d, dx, net.view(&views.attention_out), dgathered);
+    let dqkvv = resized(&mut scratch.qkvv, n_edges * 4 * d);
+    for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
+        let shape = shape(net, atoms.len());
+        let working = resized(&mut scratch.attention, shape.backward_scratch());
+        let (wide, narrow) = (rows(dqkvv, edges, 4 * d), rows(dgathered, edges, d));
+        let (qkvv, dgathered) = (&tape.qkvv[wide.clone()], &dgathered[narrow]);
+        triangular_attention_backward(shape, qkvv, dgathered, &mut dqkvv[wide], working);
+    }
+    norm(net, &views.attention_norm, &tape.input, normalised);
+    linear_weight_gradient(4 * d, d, dqkvv, normalised, &mut gradient[views.qkvv.clone()]);
+    let dnormalised = normalised;
+    linear_input_gradient(4 * d, d, dqkvv, net.view(&views.qkvv), dnormalised);
+    let dinput = dgathered;
+    norm_backward(net, &views.attention_norm, &tape.input, dnormalised, dx, dinput, gradient);
+    dx.copy_from_slice(dinput);
+}
+
+/// Backward of one norm, with the views of its scale and shift split out of `gradient`.
+pub(crate) fn norm_backward<T: Real>(
+    net: &Network<T>,
+    views: &NormViews,
+    x: &[T],
+    dy: &[T],
+    residual: &[T],
+    dx: &mut [T],
+    gradient: &mut [T],
+) {
+    let width = views.scale.len();
+    let (dscale, dshift) = gradient[views.scale.start..views.shift.end].split_at_mut(width);
+    layer_norm_backward(x, net.view(&views.scale), dy, residual, dx, dscale, dshift);
+}

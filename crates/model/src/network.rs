@@ -1,0 +1,187 @@
+//! The network: one arena of parameters, and the passes over a ragged group of molecules.
+
+use crate::embedding::{self, EmbeddingTape};
+use crate::group::{Group, Molecule};
+use crate::layer::{self, LayerScratch, LayerTape};
+use crate::layout::Layout;
+use crate::readout::{self, ReadoutTape};
+use crate::{ConfigError, ModelConfig};
+use mdet_kernels::Real;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// An architecture with its parameters, in f32 or f64.
+#[derive(Debug, Clone)]
+pub struct Network<T> {
+    pub(crate) config: ModelConfig,
+    pub(crate) layout: Arc<Layout>,
+    /// The arena: every parameter in the layout's order.
+    pub(crate) values: Vec<T>,
+    /// Fourier frequencies in rad⁻¹.
+    pub(crate) azimuthal: Vec<f64>,
+    pub(crate) polar: Vec<f64>,
+}
+
+/// Buffers of one forward and backward pass, reused from group to group.
+#[derive(Debug, Default)]
+pub struct Tape<T> {
+    group: Group,
+    embedding: EmbeddingTape<T>,
+    layers: Vec<LayerTape<T>>,
+    scratch: LayerScratch<T>,
+    readout: ReadoutTape<T>,
+    dx: Vec<T>,
+}
+
+/// The first `len` elements of a buffer that grows when it must.
+pub(crate) fn resized<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    buffer.resize(len, T::ZERO);
+    buffer
+}
+
+impl<T: Real> Network<T> {
+    /// A network of `config` with the parameters `values` in the order of [`Layout`].
+    ///
+    /// # Errors
+    /// When a size of `config` is out of range.
+    ///
+    /// # Panics
+    /// When `values` does not have the layout's length.
+    pub fn new(config: ModelConfig, values: Vec<T>) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let layout = Arc::new(Layout::new(&config));
+        assert_eq!(values.len(), layout.len(), "parameters of {config:?}");
+        let frequencies =
+            |range: &Range<usize>| values[range.clone()].iter().map(|f| f.to_f64()).collect::<Vec<_>>();
+        let azimuthal = frequencies(&layout.azimuthal_frequencies);
+        let polar = frequencies(&layout.polar_frequencies);
+        Ok(Self { config, layout, values, azimuthal, polar })
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The arena's map.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Every parameter, in the layout's order.
+    pub fn values(&self) -> &[T] {
+        &self.values
+    }
+
+    /// The parameters that training changes.
+    pub fn trainable_mut(&mut self) -> &mut [T] {
+        &mut self.values[..self.layout.n_trainable()]
+    }
+
+    /// The same network in another precision.
+    pub fn to_precision<U: Real>(&self) -> Network<U> {
+        Network {
+            config: self.config.clone(),
+            layout: Arc::clone(&self.layout),
+            values: self.values.iter().map(|v| U::from_f64(v.to_f64())).collect(),
+            azimuthal: self.azimuthal.clone(),
+            polar: self.polar.clone(),
+        }
+    }
+
+    pub(crate) fn view(&self, range: &Range<usize>) -> &[T] {
+        &self.values[range.clone()]
+    }
+
+    /// Forces `[n_atoms, 3]` of all molecules one after another, Hartree/Bohr, with nothing removed.
+    ///
+    /// A molecule's forces are the same bit for bit in every group. `tape` keeps what [`Network::backward`] needs.
+    ///
+    /// # Panics
+    /// When a molecule is empty, a number, charge or multiplicity has no row in the tables, or `forces` has not
+    /// three entries per atom.
+    pub fn forward(&self, molecules: &[Molecule<'_>], tape: &mut Tape<T>, forces: &mut [T]) {
+        tape.group.fill(molecules);
+        let group = &tape.group;
+        let n_rows = group.n_edges() * self.config.width;
+        assert_eq!(forces.len(), 3 * group.n_atoms());
+        tape.layers.resize_with(self.config.n_layers, LayerTape::default);
+        let first = resized(&mut tape.layers[0].input, n_rows);
+        embedding::forward(self, group, &mut tape.embedding, first);
+        for index in 0..self.config.n_layers {
+            let (done, rest) = tape.layers.split_at_mut(index + 1);
+            let output = rest.first_mut().map_or(&mut tape.readout.input, |next| &mut next.input);
+            let output = resized(output, n_rows);
+            let views = &self.layout.layers[index];
+            layer::forward(self, views, group, &mut done[index], &mut tape.scratch, output);
+        }
+        readout::forward(self, group, &mut tape.readout, forces);
+    }
+
+    /// Adds to `gradient` (the arena's length) the gradient of a loss whose derivative by the forces of the last
+    /// [`Network::forward`] on `tape` is `dforces`; with `dpositions` `[n_atoms]`, also writes its derivative by the
+    /// positions, per Bohr.
+    ///
+    /// # Panics
+    /// When `molecules` are not those of the forward pass, or a length is wrong.
+    pub fn backward(
+        &self,
+        molecules: &[Molecule<'_>],
+        tape: &mut Tape<T>,
+        dforces: &[T],
+        gradient: &mut [T],
+        dpositions: Option<&mut [[f64; 3]]>,
+    ) {
+        let group = &tape.group;
+        assert_eq!((dforces.len(), gradient.len()), (3 * group.n_atoms(), self.values.len()));
+        assert_eq!(molecules.len(), group.atoms.len());
+        let dx = resized(&mut tape.dx, group.n_edges() * self.config.width);
+        readout::backward(self, group, &mut tape.readout, dforces, dx, gradient);
+        for (views, layer) in self.layout.layers.iter().zip(&tape.layers).rev() {
+            layer::backward(self, views, group, layer, &mut tape.scratch, dx, gradient);
+        }
+        embedding::backward(self, molecules, group, &mut tape.embedding, dx, gradient, dpositions);
+    }
+
+    /// Force Jacobian ∂f/∂r of one molecule, `[3n, 3n]` row-major (rows force, columns position components),
+    /// Hartree/Bohr², exact: one backward pass per row.
+    ///
+    /// # Panics
+    /// As [`Network::forward`].
+    pub fn jacobian(&self, molecule: &Molecule<'_>) -> Vec<f64> {
+        let n = molecule.numbers.len();
+        let (mut tape, mut forces) = (Tape::default(), vec![T::ZERO; 3 * n]);
+        let mut gradient = vec![T::ZERO; self.values.len()];
+        let mut row = vec![[0.0; 3]; n];
+        let mut jacobian = Vec::with_capacity(9 * n * n);
+        for component in 0..3 * n {
+            // The backward pass consumes what the tape holds, so each row starts from a forward pass of its own.
+            self.forward(&[*molecule], &mut tape, &mut forces);
+            let mut dforces = vec![T::ZERO; 3 * n];
+            dforces[component] = T::ONE;
+            self.backward(&[*molecule], &mut tape, &dforces, &mut gradient, Some(&mut row));
+            jacobian.extend(row.iter().flatten());
+        }
+        jacobian
+    }
+}
+
+impl<T: Real> Tape<T> {
+    /// Named intermediates of the last forward pass, for comparison with the authors' model: `node`, `edge`,
+    /// `composed`, every `layer{k}.attention` (after its output matrix) and `layer{k}`, and `pooled`.
+    #[doc(hidden)]
+    pub fn intermediates(&self) -> Vec<(String, Vec<T>)> {
+        let mut all = vec![
+            ("node".to_string(), self.embedding.node.clone()),
+            ("edge".to_string(), self.embedding.edge.clone()),
+            ("pooled".to_string(), self.readout.pooled.clone()),
+        ];
+        for (index, layer) in self.layers.iter().enumerate() {
+            let name = if index == 0 { "composed".to_string() } else { format!("layer{}", index - 1) };
+            all.push((name, layer.input.clone()));
+            all.push((format!("layer{index}.attention"), layer.attention()));
+        }
+        all.push((format!("layer{}", self.layers.len() - 1), self.readout.input.clone()));
+        all
+    }
+}
