@@ -2,8 +2,24 @@
 //!
 //! Inside the program lengths are Å, times fs, energies eV, masses u, temperatures K and charges e.
 
+mod atomic_write;
+pub mod bonds;
+pub mod constants;
+pub mod electron_configuration;
+pub mod elements;
 pub mod force_field;
+pub mod net_force;
+pub mod potentials;
+pub mod random;
+pub mod rigid;
+pub mod rotation;
 pub mod structure;
 
+pub use atomic_write::atomic_write;
+pub use bonds::{ReferenceBonds, bonds};
+pub use electron_configuration::electron_configuration;
 pub use force_field::{ForceField, ForceFieldError};
-pub use structure::{Structure, StructureError};
+pub use net_force::NetForceRemoved;
+pub use random::{Purpose, RandomStream};
+pub use rotation::Rotation;
+pub use structure::{Structure, StructureError, lowest_multiplicity};

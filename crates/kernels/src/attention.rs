@@ -8,7 +8,6 @@
 //! recomputes α. Working memory per thread is O(N²·d_head).
 
 use crate::isa::{Isa, dispatched};
-use crate::norm::fold;
 use crate::real::exp;
 use crate::{LANES, Real};
 
@@ -33,6 +32,11 @@ impl AttentionShape {
         self.n_atoms.next_multiple_of(LANES)
     }
 
+    /// Channels per head rounded up to whole vectors.
+    fn padded_channels(self) -> usize {
+        self.d_head.next_multiple_of(LANES)
+    }
+
     /// Elements of working memory of the forward pass.
     pub fn forward_scratch(self) -> usize {
         let (n, jp, d) = (self.n_atoms, self.padded(), self.d_head);
@@ -41,8 +45,8 @@ impl AttentionShape {
 
     /// Elements of working memory of the backward pass.
     pub fn backward_scratch(self) -> usize {
-        let (n, jp, d) = (self.n_atoms, self.padded(), self.d_head);
-        4 * n * d * jp + 2 * n * jp + (d + 3) * jp
+        let (n, jp, d, dp) = (self.n_atoms, self.padded(), self.d_head, self.padded_channels());
+        2 * n * d * jp + 4 * n * n * dp + 2 * TILE * n * jp + 5 * TILE * n * dp + (d + 1) * jp
     }
 }
 
@@ -99,70 +103,206 @@ dispatched! {
         shape: AttentionShape, qkvv: &[T], dout: &[T], dqkvv: &mut [T], scratch: &mut [T],
     ) {
         let AttentionShape { n_atoms: n, n_heads, d_head } = shape;
-        let (width, jp) = (shape.width(), shape.padded());
+        let (width, jp, dp) = (shape.width(), shape.padded(), shape.padded_channels());
         assert_eq!((qkvv.len(), dout.len()), (n * n * 4 * width, n * n * width), "attention of {n} atoms");
         assert_eq!(dqkvv.len(), qkvv.len());
-        let (kt, scratch) = scratch.split_at_mut(n * d_head * jp);
-        let (v2t, scratch) = scratch.split_at_mut(n * d_head * jp);
-        let (dkt, scratch) = scratch.split_at_mut(n * d_head * jp);
-        let (dv2t, scratch) = scratch.split_at_mut(n * d_head * jp);
-        let (alpha, scratch) = scratch.split_at_mut(n * jp);
-        let (dalpha, scratch) = scratch.split_at_mut(n * jp);
-        let (inverse_sum, scratch) = scratch.split_at_mut(jp);
-        let (mean, scratch) = scratch.split_at_mut(jp);
-        let dout_t = &mut scratch[..d_head * jp];
+        let mut scratch = Scratch(scratch);
+        let [kt, v2t] = [(); 2].map(|()| scratch.take(n * d_head * jp));
+        let [k, v2, dk, dv2] = [(); 4].map(|()| scratch.take(n * n * dp));
+        let [alpha, ds] = [(); 2].map(|()| scratch.take(TILE * n * jp));
+        let [q, v1, dout_rows, dq, dv1] = [(); 5].map(|()| scratch.take(TILE * n * dp));
+        let inverse_sum = scratch.take(jp);
+        let dout_t = scratch.take(d_head * jp);
         for head in 0..n_heads {
-            pack(shape, qkvv, width + head * d_head, inverse_root::<T>(d_head), kt);
-            pack(shape, qkvv, 3 * width + head * d_head, T::ONE, v2t);
-            dkt.fill(T::ZERO);
-            dv2t.fill(T::ZERO);
-            for i in 0..n {
-                let q = |l: usize| &qkvv[(i * n + l) * 4 * width + head * d_head..][..d_head];
-                softmax_over_middle::<I, T>(n, jp, q, kt, alpha, inverse_sum);
-                for l in 0..n {
-                    for (a, &s) in alpha[l * jp..(l + 1) * jp].iter_mut().zip(&*inverse_sum) {
-                        *a *= s;
+            let column = |kind: usize| kind * width + head * d_head;
+            let channels = Channels { stride: 4 * width, d_head, padded: dp };
+            pack(shape, qkvv, column(1), inverse_root::<T>(d_head), kt);
+            pack(shape, qkvv, column(3), T::ONE, v2t);
+            channels.pack(qkvv, 0, column(1), inverse_root::<T>(d_head), k);
+            channels.pack(qkvv, 0, column(3), T::ONE, v2);
+            dk.fill(T::ZERO);
+            dv2.fill(T::ZERO);
+            for i in (0..n).step_by(TILE) {
+                let n_tile = TILE.min(n - i);
+                let tile = n_tile * n * dp;
+                channels.pack(qkvv, i * n, column(0), T::ONE, &mut q[..tile]);
+                channels.pack(qkvv, i * n, column(2), T::ONE, &mut v1[..tile]);
+                let of_out = Channels { stride: width, ..channels };
+                of_out.pack(dout, i * n, head * d_head, T::ONE, &mut dout_rows[..tile]);
+                for t in 0..n_tile {
+                    let row = |l: usize| (t * n + l) * dp..(t * n + l) * dp + d_head;
+                    let (alpha, ds) = (&mut alpha[t * n * jp..][..n * jp], &mut ds[t * n * jp..][..n * jp]);
+                    softmax_over_middle::<I, T>(n, jp, |l| &q[row(l)], kt, alpha, inverse_sum);
+                    for (j, dout) in dout_rows[t * n * dp..][..n * dp].chunks_exact(dp).enumerate() {
+                        for c in 0..d_head {
+                            dout_t[c * jp + j] = dout[c];
+                        }
                     }
-                }
-                dout_t.fill(T::ZERO);
-                for j in 0..n {
                     for c in 0..d_head {
-                        dout_t[c * jp + j] = dout[(i * n + j) * width + head * d_head + c];
+                        dout_t[c * jp + n..(c + 1) * jp].fill(T::ZERO);
                     }
+                    through_softmax::<I, T>(n, jp, |l| &v1[row(l)], v2t, dout_t, inverse_sum, alpha, ds);
                 }
-                // Through the weighted sum: dα, dv1, dv2.
-                mean.fill(T::ZERO);
-                for l in 0..n {
-                    let (alpha, dalpha) = (&alpha[l * jp..(l + 1) * jp], &mut dalpha[l * jp..(l + 1) * jp]);
-                    let at_v1 = (i * n + l) * 4 * width + 2 * width + head * d_head;
-                    dalpha.fill(T::ZERO);
-                    for c in 0..d_head {
-                        let lanes = (l * d_head + c) * jp..(l * d_head + c + 1) * jp;
-                        dqkvv[at_v1 + c] = through_sum::<I, T>(
-                            qkvv[at_v1 + c], alpha, &dout_t[c * jp..(c + 1) * jp], &v2t[lanes.clone()], dalpha,
-                            &mut dv2t[lanes],
-                        );
-                    }
-                    for j in 0..jp {
-                        mean[j] = I::mul_add(alpha[j], dalpha[j], mean[j]);
-                    }
+                let inputs = TileInputs { n, jp, dp, alpha, ds, q, v1, dout: dout_rows, k, v2 };
+                if n_tile == TILE {
+                    products::<I, T, TILE>(inputs, dq, dv1, dk, dv2);
+                } else {
+                    products::<I, T, 1>(inputs, dq, dv1, dk, dv2);
                 }
-                // Through the softmax and the scores: dq, dk.
-                for l in 0..n {
-                    let (alpha, ds) = (&alpha[l * jp..(l + 1) * jp], &mut dalpha[l * jp..(l + 1) * jp]);
-                    for j in 0..jp {
-                        ds[j] = alpha[j] * (ds[j] - mean[j]);
-                    }
-                    let at_q = (i * n + l) * 4 * width + head * d_head;
-                    for c in 0..d_head {
-                        let lanes = (l * d_head + c) * jp..(l * d_head + c + 1) * jp;
-                        dqkvv[at_q + c] =
-                            through_score::<I, T>(qkvv[at_q + c], ds, &kt[lanes.clone()], &mut dkt[lanes]);
-                    }
+                channels.unpack(&dq[..tile], T::ONE, dqkvv, i * n, column(0));
+                channels.unpack(&dv1[..tile], T::ONE, dqkvv, i * n, column(2));
+            }
+            channels.unpack(dk, inverse_root::<T>(d_head), dqkvv, 0, column(1));
+            channels.unpack(dv2, T::ONE, dqkvv, 0, column(3));
+        }
+    }
+}
+
+/// Atoms i that the backward pass treats together, so that k, v2 and their gradients are read once for them all.
+const TILE: usize = 2;
+
+/// Working memory, handed out piece by piece.
+struct Scratch<'a, T>(&'a mut [T]);
+
+impl<'a, T> Scratch<'a, T> {
+    #[inline(always)]
+    fn take(&mut self, len: usize) -> &'a mut [T] {
+        let (piece, rest) = std::mem::take(&mut self.0).split_at_mut(len);
+        self.0 = rest;
+        piece
+    }
+}
+
+/// One head's channels of row-major rows, and their copy padded to whole vectors.
+#[derive(Clone, Copy)]
+struct Channels {
+    stride: usize,
+    d_head: usize,
+    padded: usize,
+}
+
+impl Channels {
+    /// packed\[r\]\[c\] = scale·rows\[first + r\]\[column + c\], zero beyond the head's channels.
+    #[inline(always)]
+    fn pack<T: Real>(self, rows: &[T], first: usize, column: usize, scale: T, packed: &mut [T]) {
+        for (r, packed) in packed.chunks_exact_mut(self.padded).enumerate() {
+            let row = &rows[(first + r) * self.stride + column..][..self.d_head];
+            for c in 0..self.d_head {
+                packed[c] = row[c] * scale;
+            }
+            packed[self.d_head..].fill(T::ZERO);
+        }
+    }
+
+    /// The inverse of `pack`, without its padding.
+    #[inline(always)]
+    fn unpack<T: Real>(self, packed: &[T], scale: T, rows: &mut [T], first: usize, column: usize) {
+        for (r, packed) in packed.chunks_exact(self.padded).enumerate() {
+            let row = &mut rows[(first + r) * self.stride + column..][..self.d_head];
+            for c in 0..self.d_head {
+                row[c] = packed[c] * scale;
+            }
+        }
+    }
+}
+
+/// For one i: normalises alpha in place, and ds\[l\]\[j\] = α(dα − Σ_l α dα) with
+/// dα\[l\]\[j\] = Σ_c dout\[j\]\[c\]·v1\[l\]\[c\]·v2\[l\]\[j\]\[c\].
+#[inline(always)]
+fn through_softmax<'a, I: Isa, T: Real>(
+    n: usize,
+    jp: usize,
+    v1: impl Fn(usize) -> &'a [T],
+    v2t: &[T],
+    dout_t: &[T],
+    inverse_sum: &[T],
+    alpha: &mut [T],
+    ds: &mut [T],
+) {
+    let d_head = v2t.len() / (n * jp);
+    for j in (0..jp).step_by(LANES) {
+        let mut mean = [T::ZERO; LANES];
+        for l in 0..n {
+            let mut dalpha = [T::ZERO; LANES];
+            for (c, &v1) in v1(l).iter().enumerate() {
+                let (dout, v2) = (&dout_t[c * jp + j..][..LANES], &v2t[(l * d_head + c) * jp + j..][..LANES]);
+                for lane in 0..LANES {
+                    dalpha[lane] = I::mul_add(dout[lane] * v1, v2[lane], dalpha[lane]);
                 }
             }
-            unpack(shape, dkt, inverse_root::<T>(d_head), dqkvv, width + head * d_head);
-            unpack(shape, dv2t, T::ONE, dqkvv, 3 * width + head * d_head);
+            let (alpha, ds) = (&mut alpha[l * jp + j..][..LANES], &mut ds[l * jp + j..][..LANES]);
+            for lane in 0..LANES {
+                alpha[lane] *= inverse_sum[j + lane];
+                mean[lane] = I::mul_add(alpha[lane], dalpha[lane], mean[lane]);
+                ds[lane] = dalpha[lane];
+            }
+        }
+        for l in 0..n {
+            let (alpha, ds) = (&alpha[l * jp + j..][..LANES], &mut ds[l * jp + j..][..LANES]);
+            for lane in 0..LANES {
+                ds[lane] = alpha[lane] * (ds[lane] - mean[lane]);
+            }
+        }
+    }
+}
+
+/// What `products` reads: per tile `alpha`, `ds` `[TI, n, jp]` and `q`, `v1`, `dout` `[TI, n, dp]`; `k`, `v2` `[n, n, dp]`.
+#[derive(Clone, Copy)]
+struct TileInputs<'a, T> {
+    n: usize,
+    jp: usize,
+    dp: usize,
+    alpha: &'a [T],
+    ds: &'a [T],
+    q: &'a [T],
+    v1: &'a [T],
+    dout: &'a [T],
+    k: &'a [T],
+    v2: &'a [T],
+}
+
+/// For `TI` atoms i at once, with channels along vector lanes:
+/// dq\[l\] = Σ_j ds·k\[l,j\],  dv1\[l\] = Σ_j α·dout\[j\]⊙v2\[l,j\]  (written);
+/// dk\[l,j\] += ds·q\[l\],  dv2\[l,j\] += α·dout\[j\]⊙v1\[l\].
+#[inline(always)]
+fn products<I: Isa, T: Real, const TI: usize>(
+    inputs: TileInputs<'_, T>,
+    dq: &mut [T],
+    dv1: &mut [T],
+    dk: &mut [T],
+    dv2: &mut [T],
+) {
+    let TileInputs { n, jp, dp, alpha, ds, q, v1, dout, k, v2 } = inputs;
+    let load = |slice: &[T], at: usize| -> [T; LANES] { std::array::from_fn(|lane| slice[at..][..LANES][lane]) };
+    for c in (0..dp).step_by(LANES) {
+        for l in 0..n {
+            let q: [_; TI] = std::array::from_fn(|t| load(q, (t * n + l) * dp + c));
+            let v1: [_; TI] = std::array::from_fn(|t| load(v1, (t * n + l) * dp + c));
+            let mut sum_q = [[T::ZERO; LANES]; TI];
+            let mut sum_v1 = [[T::ZERO; LANES]; TI];
+            for j in 0..n {
+                let at = (l * n + j) * dp + c;
+                let (k, v2) = (load(k, at), load(v2, at));
+                let (mut new_dk, mut new_dv2) = (load(dk, at), load(dv2, at));
+                for t in 0..TI {
+                    let (alpha, ds) = (alpha[(t * n + l) * jp + j], ds[(t * n + l) * jp + j]);
+                    let dout = load(dout, (t * n + j) * dp + c);
+                    for lane in 0..LANES {
+                        let weighted = alpha * dout[lane];
+                        sum_v1[t][lane] = I::mul_add(weighted, v2[lane], sum_v1[t][lane]);
+                        new_dv2[lane] = I::mul_add(weighted, v1[t][lane], new_dv2[lane]);
+                        sum_q[t][lane] = I::mul_add(ds, k[lane], sum_q[t][lane]);
+                        new_dk[lane] = I::mul_add(ds, q[t][lane], new_dk[lane]);
+                    }
+                }
+                dk[at..at + LANES].copy_from_slice(&new_dk);
+                dv2[at..at + LANES].copy_from_slice(&new_dv2);
+            }
+            for t in 0..TI {
+                let at = (t * n + l) * dp + c;
+                dq[at..at + LANES].copy_from_slice(&sum_q[t]);
+                dv1[at..at + LANES].copy_from_slice(&sum_v1[t]);
+            }
         }
     }
 }
@@ -186,20 +326,6 @@ fn pack<T: Real>(shape: AttentionShape, rows: &[T], column: usize, scale: T, pac
         }
         for c in 0..d {
             packed[c * jp + n..(c + 1) * jp].fill(T::ZERO);
-        }
-    }
-}
-
-/// The inverse of `pack`, without its padding.
-#[inline(always)]
-fn unpack<T: Real>(shape: AttentionShape, packed: &[T], scale: T, rows: &mut [T], column: usize) {
-    let (n, d, jp, stride) = (shape.n_atoms, shape.d_head, shape.padded(), 4 * shape.width());
-    for (l, packed) in packed.chunks_exact(d * jp).enumerate() {
-        for j in 0..n {
-            let row = &mut rows[(l * n + j) * stride + column..][..d];
-            for c in 0..d {
-                row[c] = packed[c * jp + j] * scale;
-            }
         }
     }
 }
@@ -278,36 +404,6 @@ fn gather<'a, I: Isa, T: Real, const C: usize>(
             }
         }
     }
-}
-
-/// One (i, l, channel) of the weighted sum's gradient: adds to dα and dv2 along j, returns dv1.
-#[inline(always)]
-fn through_sum<I: Isa, T: Real>(v1: T, alpha: &[T], dout: &[T], v2: &[T], dalpha: &mut [T], dv2: &mut [T]) -> T {
-    let mut dv1 = [T::ZERO; LANES];
-    let inputs = alpha.chunks_exact(LANES).zip(dout.chunks_exact(LANES)).zip(v2.chunks_exact(LANES));
-    let outputs = dalpha.chunks_exact_mut(LANES).zip(dv2.chunks_exact_mut(LANES));
-    for (((alpha, dout), v2), (dalpha, dv2)) in inputs.zip(outputs) {
-        for lane in 0..LANES {
-            let product = dout[lane] * v2[lane];
-            dalpha[lane] = I::mul_add(product, v1, dalpha[lane]);
-            dv1[lane] = I::mul_add(product, alpha[lane], dv1[lane]);
-            dv2[lane] = I::mul_add(alpha[lane] * v1, dout[lane], dv2[lane]);
-        }
-    }
-    fold(dv1)
-}
-
-/// One (i, l, channel) of the scores' gradient: adds to dk along j, returns dq.
-#[inline(always)]
-fn through_score<I: Isa, T: Real>(q: T, ds: &[T], k: &[T], dk: &mut [T]) -> T {
-    let mut dq = [T::ZERO; LANES];
-    for ((ds, k), dk) in ds.chunks_exact(LANES).zip(k.chunks_exact(LANES)).zip(dk.chunks_exact_mut(LANES)) {
-        for lane in 0..LANES {
-            dq[lane] = I::mul_add(ds[lane], k[lane], dq[lane]);
-            dk[lane] = I::mul_add(ds[lane], q, dk[lane]);
-        }
-    }
-    fold(dq)
 }
 
 /// The definition at the top of this file, literally: the slow twin the tests and benchmarks compare with.

@@ -7,6 +7,7 @@ mod config;
 mod embedding;
 mod geometry;
 mod group;
+mod initialise;
 mod layer;
 mod layout;
 mod network;
@@ -15,6 +16,7 @@ mod weights;
 
 pub use card::{Card, Domain, OutsideDomain, ValidationError};
 pub use config::{ConfigError, ModelConfig, Target};
+pub use initialise::Frequencies;
 pub use group::Molecule;
 pub use layout::{Layout, Tensor};
 pub use network::{Network, Tape};

@@ -1,0 +1,135 @@
+//! What a dynamics run is told: the ensemble, the timestep, the starting temperature and the seed.
+//!
+//! Absent on purpose: rescaling to an exact starting temperature (it is not the canonical distribution),
+//! Berendsen-like thermostats (no ensemble), barostats (molecules here have no cell).
+
+use serde::{Deserialize, Serialize};
+
+/// Which equations of motion are integrated.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ensemble {
+    /// Newton's equations by velocity Verlet (Swope et al. 1982), started without translation and rotation.
+    Nve,
+    /// Langevin dynamics by BAOAB (Leimkuhler and Matthews 2013); see [`crate::integrator`].
+    ///
+    /// Friction and noise act on all 3N momenta, so the molecule diffuses and tumbles as in a solvent.
+    NvtLangevin {
+        /// Temperature of the bath in K; 0 quenches.
+        temperature_k: f64,
+        /// Friction γ in 1/fs, the inverse of the time in which a free velocity is forgotten.
+        friction_per_fs: f64,
+    },
+}
+
+/// Configuration of a dynamics run. The same for all replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Equations of motion.
+    pub ensemble: Ensemble,
+    /// Timestep in fs.
+    pub timestep_fs: f64,
+    /// Temperature in K of the starting velocities; 0 starts at rest. In NVE from a minimum of the potential about
+    /// half of it is left once the potential energy has its share.
+    pub initial_temperature_k: f64,
+    /// Seed of all randomness of the run; replicas differ by their index.
+    pub seed: u64,
+}
+
+/// A number in a [`Config`] that makes no dynamics.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// The timestep is zero, negative or not finite.
+    #[error("the timestep must be positive and finite, found {found} fs")]
+    Timestep {
+        /// What was given, in fs.
+        found: f64,
+    },
+    /// The thermostat's temperature is negative or not finite.
+    #[error("the temperature must be finite and not negative, found {found} K")]
+    Temperature {
+        /// What was given, in K.
+        found: f64,
+    },
+    /// The starting temperature is negative or not finite.
+    #[error("the initial temperature must be finite and not negative, found {found} K")]
+    InitialTemperature {
+        /// What was given, in K.
+        found: f64,
+    },
+    /// The friction is negative or not finite.
+    #[error("the friction must be finite and not negative, found {found} / fs")]
+    Friction {
+        /// What was given, in 1/fs.
+        found: f64,
+    },
+}
+
+impl Config {
+    /// Checks every number.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first number that is wrong.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if !(self.timestep_fs > 0.0 && self.timestep_fs.is_finite()) {
+            return Err(ConfigError::Timestep { found: self.timestep_fs });
+        }
+        if !finite_and_not_negative(self.initial_temperature_k) {
+            return Err(ConfigError::InitialTemperature { found: self.initial_temperature_k });
+        }
+        if let Ensemble::NvtLangevin { temperature_k, friction_per_fs } = self.ensemble {
+            if !finite_and_not_negative(temperature_k) {
+                return Err(ConfigError::Temperature { found: temperature_k });
+            }
+            if !finite_and_not_negative(friction_per_fs) {
+                return Err(ConfigError::Friction { found: friction_per_fs });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn finite_and_not_negative(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Config = Config {
+        ensemble: Ensemble::NvtLangevin { temperature_k: 300.0, friction_per_fs: 0.01 },
+        timestep_fs: 0.5,
+        initial_temperature_k: 300.0,
+        seed: 1,
+    };
+
+    #[test]
+    fn every_wrong_number_is_refused_by_name() {
+        assert_eq!(GOOD.validate(), Ok(()));
+        for found in [0.0, -0.5, f64::INFINITY] {
+            assert_eq!(
+                Config { timestep_fs: found, ..GOOD }.validate(),
+                Err(ConfigError::Timestep { found })
+            );
+        }
+        assert!(Config { timestep_fs: f64::NAN, ..GOOD }.validate().is_err());
+        for found in [-1.0, f64::INFINITY] {
+            let initial = Config { initial_temperature_k: found, ..GOOD };
+            assert_eq!(initial.validate(), Err(ConfigError::InitialTemperature { found }));
+            let bath = Ensemble::NvtLangevin { temperature_k: found, friction_per_fs: 0.01 };
+            assert_eq!(Config { ensemble: bath, ..GOOD }.validate(), Err(ConfigError::Temperature { found }));
+            let drag = Ensemble::NvtLangevin { temperature_k: 300.0, friction_per_fs: found };
+            assert_eq!(Config { ensemble: drag, ..GOOD }.validate(), Err(ConfigError::Friction { found }));
+        }
+    }
+
+    #[test]
+    fn a_configuration_survives_json_and_unknown_fields_are_refused() {
+        let text = serde_json::to_string(&GOOD).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), GOOD);
+        let misspelt = text.replace("friction_per_fs", "friction_per_ps");
+        assert!(serde_json::from_str::<Config>(&misspelt).is_err());
+    }
+}

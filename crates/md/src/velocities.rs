@@ -1,0 +1,29 @@
+//! Starting velocities from the Maxwell–Boltzmann distribution.
+//!
+//! ```text
+//! v = √(k_B T / m) ξ,  ξ standard normal per component
+//! ```
+//!
+//! NVE then removes translation and rotation ([`crate::system`]). The removal is an orthogonal projection in the metric
+//! of the masses, so what remains is again canonical, in 3N − 6 dimensions (3N − 5 for a linear molecule, 0 for an
+//! atom). Nothing is rescaled: the kinetic energy of one replica fluctuates about its mean as the ensemble's does.
+
+use mdet_core::constants::{BOLTZMANN_IN_EV_PER_K, EV_PER_U_IN_ANGSTROM2_PER_FS2};
+use mdet_core::{Purpose, RandomStream};
+use rand::RngExt;
+use rand_distr::StandardNormal;
+
+use crate::config::Config;
+
+/// Velocities `[n_atoms][3]` in Å/fs at the configuration's initial temperature for masses in u: a function of the
+/// configuration's seed and the replica.
+pub(crate) fn maxwell_boltzmann(masses_u: &[f64], replica: u32, config: &Config) -> Vec<[f64; 3]> {
+    let stream = RandomStream { seed: config.seed, purpose: Purpose::Velocities, replica };
+    let mut random = stream.at_step(0);
+    let thermal_energy_ev = BOLTZMANN_IN_EV_PER_K * config.initial_temperature_k;
+    let draw = |mass_u: &f64| {
+        let width = (thermal_energy_ev * EV_PER_U_IN_ANGSTROM2_PER_FS2 / mass_u).sqrt();
+        std::array::from_fn(|_| width * random.sample::<f64, _>(StandardNormal))
+    };
+    masses_u.iter().map(draw).collect()
+}

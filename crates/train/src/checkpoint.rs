@@ -1,0 +1,95 @@
+//! The state of a run in one safetensors file: parameters, moments, average and step, for an exact resume.
+
+use crate::AdamW;
+use mdet_core::atomic_write;
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
+use std::path::{Path, PathBuf};
+
+/// Everything that a step changes.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The arena, trainable and fixed.
+    pub values: Vec<f32>,
+    /// Average of the trainable parameters.
+    pub average: Vec<f32>,
+    pub optimiser: AdamW<f32>,
+}
+
+/// Why a run's state cannot be saved or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not a state file, or a truncated one.
+    #[error("{path}: not a readable training state")]
+    Container {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: SafeTensorError,
+    },
+    /// A state of another architecture.
+    #[error("{path}: {name} holds {found} bytes, this configuration's has {expected}")]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: &'static str,
+        /// Its bytes.
+        found: usize,
+        /// The bytes expected.
+        expected: usize,
+    },
+}
+
+impl State {
+    pub fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        let container = |source| CheckpointError::Container { path: path.into(), source };
+        let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+        let arrays = [&self.values, &self.average, &self.optimiser.first, &self.optimiser.second];
+        let data: Vec<Vec<u8>> = arrays.map(|array| bytes(array)).into();
+        let steps = self.optimiser.n_steps.to_le_bytes();
+        let mut views = vec![("steps", TensorView::new(Dtype::U64, vec![1], &steps).map_err(container)?)];
+        for (name, (array, data)) in NAMES.iter().zip(arrays.iter().zip(&data)) {
+            views.push((name, TensorView::new(Dtype::F32, vec![array.len()], data).map_err(container)?));
+        }
+        let file = safetensors::serialize(views, None).map_err(container)?;
+        atomic_write(path, &file).map_err(|source| CheckpointError::Io { path: path.into(), source })
+    }
+
+    /// Replaces this state, which has the right lengths, by the one in the file.
+    pub fn read(&mut self, path: &Path) -> Result<(), CheckpointError> {
+        let file = std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.into(), source })?;
+        let container = |source| CheckpointError::Container { path: path.into(), source };
+        let tensors = SafeTensors::deserialize(&file).map_err(container)?;
+        let steps = tensors.tensor("steps").map_err(container)?;
+        let arrays =
+            [&mut self.values, &mut self.average, &mut self.optimiser.first, &mut self.optimiser.second];
+        for (name, array) in NAMES.into_iter().zip(arrays) {
+            let data = tensors.tensor(name).map_err(container)?.data();
+            let expected = 4 * array.len();
+            if data.len() != expected {
+                let path = path.into();
+                return Err(CheckpointError::Length { path, name, found: data.len(), expected });
+            }
+            for (value, bytes) in array.iter_mut().zip(data.chunks_exact(4)) {
+                *value = f32::from_le_bytes(bytes.try_into().expect("chunks of four"));
+            }
+        }
+        let steps = steps.data().try_into().map_err(|_| {
+            let (path, found) = (path.into(), steps.data().len());
+            CheckpointError::Length { path, name: "steps", found, expected: 8 }
+        })?;
+        self.optimiser.n_steps = u64::from_le_bytes(steps);
+        Ok(())
+    }
+}
+
+/// Names of the arrays in the file, in the order of `State`'s fields.
+const NAMES: [&str; 4] = ["values", "average", "first_moment", "second_moment"];

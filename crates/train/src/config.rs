@@ -1,0 +1,91 @@
+//! The configuration of a training run: one TOML file, checked before anything is done.
+
+use mdet_model::{Frequencies, ModelConfig};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What, on which data and how to train.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Corpus files to train on.
+    pub data: Vec<PathBuf>,
+    /// Corpus files to measure errors on.
+    pub validation: Vec<PathBuf>,
+    /// Structures per step; each is seen in `copies` orientations.
+    pub structures_per_step: usize,
+    /// Rotated and, half the time, reflected copies of each structure in a batch.
+    pub copies: usize,
+    /// Optimiser steps in all.
+    pub n_steps: u64,
+    /// Steps over which the learning rate rises from zero.
+    pub warmup_steps: u64,
+    /// Highest learning rate; it falls to zero along a cosine.
+    pub learning_rate: f64,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest gradient norm; longer gradients are scaled down to it.
+    pub clip_norm: f64,
+    /// Decay per step of the averaged parameters, which are what is validated and saved.
+    pub ema_decay: f64,
+    /// Seed of initialisation, order and rotations.
+    pub seed: u64,
+    /// Minutes between checkpoints.
+    pub checkpoint_minutes: f64,
+    /// Structures of `validation` measured at each checkpoint; all of them are at the end.
+    pub validation_structures: usize,
+    /// Frequencies of the Fourier features.
+    pub frequencies: Frequencies,
+    /// The architecture.
+    pub model: ModelConfig,
+}
+
+/// A setting out of range.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// A number that makes no run.
+    #[error("{field} = {value}: expected {expected}")]
+    Range {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        value: f64,
+        /// What would do.
+        expected: &'static str,
+    },
+    /// An architecture that makes no model.
+    #[error("model: {0}")]
+    Model(#[from] mdet_model::ConfigError),
+}
+
+impl TrainConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first one out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let positive = "a finite number above 0";
+        let rules = [
+            ("data", self.data.len() as f64, self.data.is_empty(), "at least one file"),
+            ("structures_per_step", self.structures_per_step as f64, self.structures_per_step == 0, "at least 1"),
+            ("copies", self.copies as f64, self.copies == 0, "at least 1"),
+            ("n_steps", self.n_steps as f64, self.n_steps == 0, "at least 1"),
+            ("warmup_steps", self.warmup_steps as f64, self.warmup_steps > self.n_steps, "at most n_steps"),
+            ("learning_rate", self.learning_rate, !is_positive(self.learning_rate), positive),
+            ("weight_decay", self.weight_decay, !(0.0..1.0).contains(&self.weight_decay), "0 to 1"),
+            ("clip_norm", self.clip_norm, !is_positive(self.clip_norm), positive),
+            ("ema_decay", self.ema_decay, !(0.0..1.0).contains(&self.ema_decay), "at least 0 and below 1"),
+            ("checkpoint_minutes", self.checkpoint_minutes, !is_positive(self.checkpoint_minutes), positive),
+        ];
+        for (field, value, wrong, expected) in rules {
+            if wrong {
+                return Err(ConfigError::Range { field, value, expected });
+            }
+        }
+        Ok(self.model.validate()?)
+    }
+}
+
+fn is_positive(value: f64) -> bool {
+    value.is_finite() && value > 0.0
+}
