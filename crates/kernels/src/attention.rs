@@ -8,7 +8,8 @@
 //! recomputes α. Working memory per thread is O(N²·d_head).
 
 use crate::isa::{Isa, dispatched};
-use crate::real::exp;
+use crate::real::exp_lanes;
+use crate::vector::Vector;
 use crate::{LANES, Real};
 
 /// Sizes of one molecule's attention.
@@ -39,8 +40,8 @@ impl AttentionShape {
 
     /// Elements of working memory of the forward pass.
     pub fn forward_scratch(self) -> usize {
-        let (n, jp, d) = (self.n_atoms, self.padded(), self.d_head);
-        2 * n * d * jp + n * jp + (d + 2) * jp
+        let (n, jp, d, dp) = (self.n_atoms, self.padded(), self.d_head, self.padded_channels());
+        2 * n * d * jp + n * dp + n * jp + (d + 1) * jp
     }
 
     /// Elements of working memory of the backward pass.
@@ -59,16 +60,22 @@ dispatched! {
         shape: AttentionShape, i_range: std::ops::Range<usize>, qkvv: &[T], out: &mut [T], scratch: &mut [T],
     ) {
         let AttentionShape { n_atoms: n, n_heads, d_head } = shape;
-        let (width, jp) = (shape.width(), shape.padded());
+        let (width, jp, dp) = (shape.width(), shape.padded(), shape.padded_channels());
         assert_eq!((qkvv.len(), out.len()), (n * n * 4 * width, i_range.len() * n * width), "attention of {n} atoms");
-        let (kt, scratch) = scratch.split_at_mut(n * d_head * jp);
-        let (v2t, scratch) = scratch.split_at_mut(n * d_head * jp);
-        let (alpha, scratch) = scratch.split_at_mut(n * jp);
-        let (inverse_sum, scratch) = scratch.split_at_mut(jp);
-        let out_t = &mut scratch[..d_head * jp];
+        let mut scratch = Scratch(scratch);
+        let [kt, v2t] = [(); 2].map(|()| scratch.take(n * d_head * jp));
+        let rows = scratch.take(n * dp);
+        let (alpha, inverse_sum) = (scratch.take(n * jp), scratch.take(jp));
+        let out_t = scratch.take(d_head * jp);
+        let channels = Channels { stride: 4 * width, d_head, padded: dp };
         for head in 0..n_heads {
-            pack(shape, qkvv, width + head * d_head, inverse_root::<T>(d_head), kt);
-            pack(shape, qkvv, 3 * width + head * d_head, T::ONE, v2t);
+            for l in 0..n {
+                let lanes = l * d_head * jp..(l + 1) * d_head * jp;
+                channels.pack(qkvv, l * n, width + head * d_head, inverse_root::<T>(d_head), rows);
+                transpose::<I, T>(rows, dp, jp, d_head, &mut kt[lanes.clone()]);
+                channels.pack(qkvv, l * n, 3 * width + head * d_head, T::ONE, rows);
+                transpose::<I, T>(rows, dp, jp, d_head, &mut v2t[lanes]);
+            }
             for i in i_range.clone() {
                 let q = |l: usize| &qkvv[(i * n + l) * 4 * width + head * d_head..][..d_head];
                 let v1 = |l: usize| &qkvv[(i * n + l) * 4 * width + 2 * width + head * d_head..][..d_head];
@@ -116,10 +123,13 @@ dispatched! {
         for head in 0..n_heads {
             let column = |kind: usize| kind * width + head * d_head;
             let channels = Channels { stride: 4 * width, d_head, padded: dp };
-            pack(shape, qkvv, column(1), inverse_root::<T>(d_head), kt);
-            pack(shape, qkvv, column(3), T::ONE, v2t);
             channels.pack(qkvv, 0, column(1), inverse_root::<T>(d_head), k);
             channels.pack(qkvv, 0, column(3), T::ONE, v2);
+            for l in 0..n {
+                let (rows, lanes) = (l * n * dp..(l + 1) * n * dp, l * d_head * jp..(l + 1) * d_head * jp);
+                transpose::<I, T>(&k[rows.clone()], dp, jp, d_head, &mut kt[lanes.clone()]);
+                transpose::<I, T>(&v2[rows], dp, jp, d_head, &mut v2t[lanes]);
+            }
             dk.fill(T::ZERO);
             dv2.fill(T::ZERO);
             for i in (0..n).step_by(TILE) {
@@ -133,14 +143,7 @@ dispatched! {
                     let row = |l: usize| (t * n + l) * dp..(t * n + l) * dp + d_head;
                     let (alpha, ds) = (&mut alpha[t * n * jp..][..n * jp], &mut ds[t * n * jp..][..n * jp]);
                     softmax_over_middle::<I, T>(n, jp, |l| &q[row(l)], kt, alpha, inverse_sum);
-                    for (j, dout) in dout_rows[t * n * dp..][..n * dp].chunks_exact(dp).enumerate() {
-                        for c in 0..d_head {
-                            dout_t[c * jp + j] = dout[c];
-                        }
-                    }
-                    for c in 0..d_head {
-                        dout_t[c * jp + n..(c + 1) * jp].fill(T::ZERO);
-                    }
+                    transpose::<I, T>(&dout_rows[t * n * dp..][..n * dp], dp, jp, d_head, dout_t);
                     through_softmax::<I, T>(n, jp, |l| &v1[row(l)], v2t, dout_t, inverse_sum, alpha, ds);
                 }
                 let inputs = TileInputs { n, jp, dp, alpha, ds, q, v1, dout: dout_rows, k, v2 };
@@ -187,9 +190,7 @@ impl Channels {
     fn pack<T: Real>(self, rows: &[T], first: usize, column: usize, scale: T, packed: &mut [T]) {
         for (r, packed) in packed.chunks_exact_mut(self.padded).enumerate() {
             let row = &rows[(first + r) * self.stride + column..][..self.d_head];
-            for c in 0..self.d_head {
-                packed[c] = row[c] * scale;
-            }
+            scaled_copy(row, scale, packed);
             packed[self.d_head..].fill(T::ZERO);
         }
     }
@@ -199,8 +200,37 @@ impl Channels {
     fn unpack<T: Real>(self, packed: &[T], scale: T, rows: &mut [T], first: usize, column: usize) {
         for (r, packed) in packed.chunks_exact(self.padded).enumerate() {
             let row = &mut rows[(first + r) * self.stride + column..][..self.d_head];
-            for c in 0..self.d_head {
-                row[c] = packed[c] * scale;
+            scaled_copy(&packed[..self.d_head], scale, row);
+        }
+    }
+}
+
+/// to\[c\] = scale·from\[c\] for all of `from`; whole vectors first, since a head is only two of them.
+#[inline(always)]
+fn scaled_copy<T: Real>(from: &[T], scale: T, to: &mut [T]) {
+    let whole = from.len() / LANES * LANES;
+    for (from, to) in from.chunks_exact(LANES).zip(to.chunks_exact_mut(LANES)) {
+        for lane in 0..LANES {
+            to[lane] = from[lane] * scale;
+        }
+    }
+    for (from, to) in from[whole..].iter().zip(&mut to[whole..]) {
+        *to = *from * scale;
+    }
+}
+
+/// lanes\[c\]\[j\] = rows\[j\]\[c\] for the first d channels of n rows `dp` wide, zero beyond j = n up to `jp`.
+#[inline(always)]
+fn transpose<I: Isa, T: Real>(rows: &[T], dp: usize, jp: usize, d: usize, lanes: &mut [T]) {
+    let n = rows.len() / dp;
+    let zero = T::Lanes::<I>::splat(T::ZERO);
+    for c in (0..dp).step_by(LANES) {
+        for j in (0..jp).step_by(LANES) {
+            let block = std::array::from_fn(|r| {
+                if j + r < n { T::Lanes::<I>::load(&rows[(j + r) * dp + c..]) } else { zero }
+            });
+            for (within, column) in T::Lanes::<I>::transpose(block).into_iter().enumerate().take(d - c.min(d)) {
+                column.store(&mut lanes[(c + within) * jp + j..]);
             }
         }
     }
@@ -220,28 +250,27 @@ fn through_softmax<'a, I: Isa, T: Real>(
     ds: &mut [T],
 ) {
     let d_head = v2t.len() / (n * jp);
+    let splat = T::Lanes::<I>::splat;
     for j in (0..jp).step_by(LANES) {
-        let mut mean = [T::ZERO; LANES];
+        let mut mean = splat(T::ZERO);
+        let inverse_sum = T::Lanes::<I>::load(&inverse_sum[j..]);
         for l in 0..n {
-            let mut dalpha = [T::ZERO; LANES];
-            for (c, &v1) in v1(l).iter().enumerate() {
-                let (dout, v2) = (&dout_t[c * jp + j..][..LANES], &v2t[(l * d_head + c) * jp + j..][..LANES]);
-                for lane in 0..LANES {
-                    dalpha[lane] = I::mul_add(dout[lane] * v1, v2[lane], dalpha[lane]);
-                }
+            let mut dalpha = splat(T::ZERO);
+            let lanes = v2t[l * d_head * jp..(l + 1) * d_head * jp].chunks_exact(jp).zip(dout_t.chunks_exact(jp));
+            for (&v1, (v2, dout)) in v1(l).iter().zip(lanes) {
+                let (v2, dout) = (T::Lanes::<I>::load(&v2[j..]), T::Lanes::<I>::load(&dout[j..]));
+                dalpha = dout.mul(splat(v1)).mul_add(v2, dalpha);
             }
-            let (alpha, ds) = (&mut alpha[l * jp + j..][..LANES], &mut ds[l * jp + j..][..LANES]);
-            for lane in 0..LANES {
-                alpha[lane] *= inverse_sum[j + lane];
-                mean[lane] = I::mul_add(alpha[lane], dalpha[lane], mean[lane]);
-                ds[lane] = dalpha[lane];
-            }
+            let at = l * jp + j;
+            let normalised = T::Lanes::<I>::load(&alpha[at..]).mul(inverse_sum);
+            normalised.store(&mut alpha[at..]);
+            dalpha.store(&mut ds[at..]);
+            mean = normalised.mul_add(dalpha, mean);
         }
         for l in 0..n {
-            let (alpha, ds) = (&alpha[l * jp + j..][..LANES], &mut ds[l * jp + j..][..LANES]);
-            for lane in 0..LANES {
-                ds[lane] = alpha[lane] * (ds[lane] - mean[lane]);
-            }
+            let at = l * jp + j;
+            let (alpha, dalpha) = (T::Lanes::<I>::load(&alpha[at..]), T::Lanes::<I>::load(&ds[at..]));
+            alpha.mul(dalpha.sub(mean)).store(&mut ds[at..]);
         }
     }
 }
@@ -273,35 +302,37 @@ fn products<I: Isa, T: Real, const TI: usize>(
     dv2: &mut [T],
 ) {
     let TileInputs { n, jp, dp, alpha, ds, q, v1, dout, k, v2 } = inputs;
-    let load = |slice: &[T], at: usize| -> [T; LANES] { std::array::from_fn(|lane| slice[at..][..LANES][lane]) };
+    let (load, splat) = (T::Lanes::<I>::load, T::Lanes::<I>::splat);
     for c in (0..dp).step_by(LANES) {
         for l in 0..n {
-            let q: [_; TI] = std::array::from_fn(|t| load(q, (t * n + l) * dp + c));
-            let v1: [_; TI] = std::array::from_fn(|t| load(v1, (t * n + l) * dp + c));
-            let mut sum_q = [[T::ZERO; LANES]; TI];
-            let mut sum_v1 = [[T::ZERO; LANES]; TI];
-            for j in 0..n {
-                let at = (l * n + j) * dp + c;
-                let (k, v2) = (load(k, at), load(v2, at));
-                let (mut new_dk, mut new_dv2) = (load(dk, at), load(dv2, at));
+            let at = |t: usize| (t * n + l) * dp + c;
+            let q: [_; TI] = std::array::from_fn(|t| load(&q[at(t)..]));
+            let v1: [_; TI] = std::array::from_fn(|t| load(&v1[at(t)..]));
+            let alpha: [&[T]; TI] = std::array::from_fn(|t| &alpha[(t * n + l) * jp..][..n]);
+            let ds: [&[T]; TI] = std::array::from_fn(|t| &ds[(t * n + l) * jp..][..n]);
+            let dout: [&[T]; TI] = std::array::from_fn(|t| &dout[t * n * dp..][..n * dp]);
+            let mut sum_q = [splat(T::ZERO); TI];
+            let mut sum_v1 = [splat(T::ZERO); TI];
+            let rows = l * n * dp..(l + 1) * n * dp;
+            let inputs = k[rows.clone()].chunks_exact(dp).zip(v2[rows.clone()].chunks_exact(dp));
+            let outputs = dk[rows.clone()].chunks_exact_mut(dp).zip(dv2[rows].chunks_exact_mut(dp));
+            for (j, ((k, v2), (dk, dv2))) in inputs.zip(outputs).enumerate() {
+                let (k, v2) = (load(&k[c..]), load(&v2[c..]));
+                let (mut new_dk, mut new_dv2) = (load(&dk[c..]), load(&dv2[c..]));
                 for t in 0..TI {
-                    let (alpha, ds) = (alpha[(t * n + l) * jp + j], ds[(t * n + l) * jp + j]);
-                    let dout = load(dout, (t * n + j) * dp + c);
-                    for lane in 0..LANES {
-                        let weighted = alpha * dout[lane];
-                        sum_v1[t][lane] = I::mul_add(weighted, v2[lane], sum_v1[t][lane]);
-                        new_dv2[lane] = I::mul_add(weighted, v1[t][lane], new_dv2[lane]);
-                        sum_q[t][lane] = I::mul_add(ds, k[lane], sum_q[t][lane]);
-                        new_dk[lane] = I::mul_add(ds, q[t][lane], new_dk[lane]);
-                    }
+                    let ds = splat(ds[t][j]);
+                    let weighted = splat(alpha[t][j]).mul(load(&dout[t][j * dp + c..]));
+                    sum_v1[t] = weighted.mul_add(v2, sum_v1[t]);
+                    new_dv2 = weighted.mul_add(v1[t], new_dv2);
+                    sum_q[t] = ds.mul_add(k, sum_q[t]);
+                    new_dk = ds.mul_add(q[t], new_dk);
                 }
-                dk[at..at + LANES].copy_from_slice(&new_dk);
-                dv2[at..at + LANES].copy_from_slice(&new_dv2);
+                new_dk.store(&mut dk[c..]);
+                new_dv2.store(&mut dv2[c..]);
             }
             for t in 0..TI {
-                let at = (t * n + l) * dp + c;
-                dq[at..at + LANES].copy_from_slice(&sum_q[t]);
-                dv1[at..at + LANES].copy_from_slice(&sum_v1[t]);
+                sum_q[t].store(&mut dq[at(t)..]);
+                sum_v1[t].store(&mut dv1[at(t)..]);
             }
         }
     }
@@ -311,23 +342,6 @@ fn products<I: Isa, T: Real, const TI: usize>(
 #[inline(always)]
 fn inverse_root<T: Real>(d_head: usize) -> T {
     T::from_f64(1.0 / (d_head as f64).sqrt())
-}
-
-/// packed\[l\]\[c\]\[j\] = scale·rows\[l, j\]\[column + c\], zero beyond j = N.
-#[inline(always)]
-fn pack<T: Real>(shape: AttentionShape, rows: &[T], column: usize, scale: T, packed: &mut [T]) {
-    let (n, d, jp, stride) = (shape.n_atoms, shape.d_head, shape.padded(), 4 * shape.width());
-    for (l, packed) in packed.chunks_exact_mut(d * jp).enumerate() {
-        for j in 0..n {
-            let row = &rows[(l * n + j) * stride + column..][..d];
-            for c in 0..d {
-                packed[c * jp + j] = row[c] * scale;
-            }
-        }
-        for c in 0..d {
-            packed[c * jp + n..(c + 1) * jp].fill(T::ZERO);
-        }
-    }
 }
 
 /// alpha\[l\]\[j\] = exp(s − max over l) and inverse_sum\[j\] = 1/Σ_l alpha, for one i; q(l) is its query at l.
@@ -341,33 +355,29 @@ fn softmax_over_middle<'a, I: Isa, T: Real>(
     inverse_sum: &mut [T],
 ) {
     let d_head = kt.len() / (n * jp);
+    let splat = T::Lanes::<I>::splat;
     for j in (0..jp).step_by(LANES) {
-        let mut highest = [T::ZERO; LANES];
+        let mut highest = splat(T::ZERO);
         for l in 0..n {
-            let mut score = [T::ZERO; LANES];
-            let keys = &kt[l * d_head * jp..(l + 1) * d_head * jp];
-            for (c, &q) in q(l).iter().enumerate() {
-                let keys = &keys[c * jp + j..][..LANES];
-                for lane in 0..LANES {
-                    score[lane] = I::mul_add(q, keys[lane], score[lane]);
-                }
+            let mut score = splat(T::ZERO);
+            let keys = kt[l * d_head * jp..(l + 1) * d_head * jp].chunks_exact(jp);
+            for (&q, keys) in q(l).iter().zip(keys) {
+                score = splat(q).mul_add(T::Lanes::<I>::load(&keys[j..]), score);
             }
-            for lane in 0..LANES {
-                highest[lane] = if l == 0 || score[lane] > highest[lane] { score[lane] } else { highest[lane] };
-            }
-            alpha[l * jp + j..][..LANES].copy_from_slice(&score);
+            highest = if l == 0 { score } else { score.at_least(highest) };
+            score.store(&mut alpha[l * jp + j..]);
         }
-        let mut sum = [T::ZERO; LANES];
+        let mut sum = splat(T::ZERO);
         for l in 0..n {
-            let alpha = &mut alpha[l * jp + j..][..LANES];
-            for lane in 0..LANES {
-                let weight = exp::<I, T>(alpha[lane] - highest[lane]);
-                alpha[lane] = weight;
-                sum[lane] += weight;
-            }
+            let alpha = &mut alpha[l * jp + j..];
+            let weight = exp_lanes::<I, T>(T::Lanes::<I>::load(alpha).sub(highest));
+            weight.store(alpha);
+            sum = sum.add(weight);
         }
+        let mut sums = [T::ZERO; LANES];
+        sum.store(&mut sums);
         for lane in 0..LANES {
-            inverse_sum[j + lane] = T::ONE / sum[lane];
+            inverse_sum[j + lane] = T::ONE / sums[lane];
         }
     }
 }
@@ -386,22 +396,19 @@ fn gather<'a, I: Isa, T: Real, const C: usize>(
     out_t: &mut [T],
 ) {
     for j in (0..jp).step_by(LANES) {
-        let mut sums = [[T::ZERO; LANES]; C];
+        let mut sums = [T::Lanes::<I>::splat(T::ZERO); C];
         for l in 0..n {
-            let alpha = &alpha[l * jp + j..][..LANES];
+            let alpha = T::Lanes::<I>::load(&alpha[l * jp + j..]);
             let v1 = &v1(l)[channel..channel + C];
-            for c in 0..C {
-                let v2 = &v2t[(l * d_head + channel + c) * jp + j..][..LANES];
-                for lane in 0..LANES {
-                    sums[c][lane] = I::mul_add(alpha[lane] * v1[c], v2[lane], sums[c][lane]);
-                }
+            let lanes = &v2t[(l * d_head + channel) * jp..(l * d_head + channel + C) * jp];
+            for (c, v2) in lanes.chunks_exact(jp).enumerate() {
+                let weighted = alpha.mul(T::Lanes::<I>::splat(v1[c]));
+                sums[c] = weighted.mul_add(T::Lanes::<I>::load(&v2[j..]), sums[c]);
             }
         }
+        let inverse_sum = T::Lanes::<I>::load(&inverse_sum[j..]);
         for c in 0..C {
-            let out = &mut out_t[(channel + c) * jp + j..][..LANES];
-            for lane in 0..LANES {
-                out[lane] = sums[c][lane] * inverse_sum[j + lane];
-            }
+            sums[c].mul(inverse_sum).store(&mut out_t[(channel + c) * jp + j..]);
         }
     }
 }

@@ -4,28 +4,52 @@
 //! vectorises them. Fused multiply-add changes the last bit, so the back end is part of a result's identity.
 
 use crate::Real;
+use crate::vector::{Array, Vector};
 
-/// How a multiply-add is done on this back end.
-pub(crate) trait Isa {
+/// What a back end computes with.
+pub trait Isa {
+    /// Eight f32.
+    type F32: Vector<f32>;
+    /// Eight f64.
+    type F64: Vector<f64>;
     /// a·b + c, in one rounding where the instruction exists.
     fn mul_add<T: Real>(a: T, b: T, c: T) -> T;
 }
 
-/// Back ends with a fused multiply-add instruction.
-#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
-pub(crate) struct Fused;
-/// Back ends without: the library function would be far slower than two instructions.
-#[cfg_attr(target_arch = "aarch64", allow(dead_code))]
-pub(crate) struct Separate;
+/// x86-64 with AVX2 and FMA; AVX-512 machines use the same vectors, the compiler more registers.
+#[cfg(target_arch = "x86_64")]
+pub struct X86;
+/// Targets that always have a fused multiply-add instruction.
+#[cfg(any(target_arch = "aarch64", test))]
+pub struct Fused;
+/// Targets without: the library function would be far slower than two instructions.
+#[cfg(any(not(target_arch = "aarch64"), test))]
+pub struct Separate;
 
-impl Isa for Fused {
+#[cfg(target_arch = "x86_64")]
+impl Isa for X86 {
+    type F32 = crate::vector::F32;
+    type F64 = crate::vector::F64;
     #[inline(always)]
     fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
         a.fused_mul_add(b, c)
     }
 }
 
+#[cfg(any(target_arch = "aarch64", test))]
+impl Isa for Fused {
+    type F32 = Array<f32, true>;
+    type F64 = Array<f64, true>;
+    #[inline(always)]
+    fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
+        a.fused_mul_add(b, c)
+    }
+}
+
+#[cfg(any(not(target_arch = "aarch64"), test))]
 impl Isa for Separate {
+    type F32 = Array<f32, false>;
+    type F64 = Array<f64, false>;
     #[inline(always)]
     fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
         a * b + c
@@ -96,12 +120,12 @@ macro_rules! dispatched {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
             fn avx512<$real: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
-                body::<$crate::isa::Fused, $real>($($arg),*)
+                body::<$crate::isa::X86, $real>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2<$real: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
-                body::<$crate::isa::Fused, $real>($($arg),*)
+                body::<$crate::isa::X86, $real>($($arg),*)
             }
 
             match $crate::isa::backend() {

@@ -12,6 +12,7 @@ mod linear;
 mod norm;
 mod radial;
 mod real;
+mod vector;
 
 pub use activation::{add_bias, add_column_sums, bias_gelu, bias_relu, gelu_backward, relu_backward};
 pub use angular::{angular_backward, angular_features};

@@ -4,6 +4,7 @@
 //! interpolation in 60-digit arithmetic. Bounds are tested over the range against `libm` in f64.
 
 use crate::isa::Isa;
+use crate::vector::Vector;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -69,6 +70,9 @@ pub trait Real:
     /// cos(r) on |r| ≤ π/4, ascending powers of r².
     #[doc(hidden)]
     const COS_POLY: &'static [Self];
+    /// The back end's vector of this type.
+    #[doc(hidden)]
+    type Lanes<I: Isa>: Vector<Self>;
     /// dst\[m, n\] = lhs\[m, k\] · rhs\[k, n\] (+ dst); strides are (row, column) in elements.
     ///
     /// # Safety
@@ -107,6 +111,21 @@ pub(crate) fn exp<I: Isa, T: Real>(x: T) -> T {
     let n = shifted - shift;
     let r = I::mul_add(-n, ln2_low, I::mul_add(-n, ln2_high, x));
     polynomial::<I, T>(T::EXP_POLY, r) * T::exp2_of_shifted(shifted)
+}
+
+/// [`exp`] of every lane.
+#[inline(always)]
+pub(crate) fn exp_lanes<I: Isa, T: Real>(x: T::Lanes<I>) -> T::Lanes<I> {
+    let [lowest, shift, log2_e, ln2_high, ln2_low] = T::EXP.map(T::Lanes::<I>::splat);
+    let x = x.at_least(lowest);
+    let shifted = x.mul_add(log2_e, shift);
+    let minus_n = shift.sub(shifted);
+    let r = minus_n.mul_add(ln2_low, minus_n.mul_add(ln2_high, x));
+    let mut sum = T::Lanes::<I>::splat(T::EXP_POLY[T::EXP_POLY.len() - 1]);
+    for &coefficient in T::EXP_POLY[..T::EXP_POLY.len() - 1].iter().rev() {
+        sum = sum.mul_add(r, T::Lanes::<I>::splat(coefficient));
+    }
+    sum.mul(shifted.exp2_of_shifted())
 }
 
 /// (erfc(z)/2, exp(−z²)) for z ≥ 0; absolute error under 2.5·10⁻⁷ (f32), 6·10⁻¹⁶ (f64).
@@ -203,6 +222,7 @@ macro_rules! float_methods {
 #[allow(clippy::excessive_precision)]
 impl Real for f32 {
     float_methods!(f32);
+    type Lanes<I: Isa> = I::F32;
     // 1.5·2²³ rounds to an integer in the low bits.
     const EXP: [f32; 5] =
         [-87.0, 12_582_912.0, std::f32::consts::LOG2_E, 0.693145751953125, 1.4286068203094173e-6];
@@ -230,6 +250,7 @@ impl Real for f32 {
 #[allow(clippy::excessive_precision)]
 impl Real for f64 {
     float_methods!(f64);
+    type Lanes<I: Isa> = I::F64;
     const EXP: [f64; 5] = [
         -700.0, 6_755_399_441_055_744.0, std::f64::consts::LOG2_E, 0.6931471805598903, 5.497923018708371e-14,
     ];
