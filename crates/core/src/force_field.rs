@@ -41,6 +41,12 @@ pub trait ForceField {
     fn forces(&mut self, batch: &[Structure], forces: &mut [[f64; 3]]) -> Result<(), ForceFieldError>;
 }
 
+impl<F: ForceField + ?Sized> ForceField for Box<F> {
+    fn forces(&mut self, batch: &[Structure], forces: &mut [[f64; 3]]) -> Result<(), ForceFieldError> {
+        (**self).forces(batch, forces)
+    }
+}
+
 /// Every structure of a batch with its own part of the batch's forces (or of any other vector per atom).
 ///
 /// # Panics

@@ -45,7 +45,7 @@ pub fn linear_weight_gradient<T: Real>(n: usize, k: usize, dy: &[T], x: &[T], dw
     product([n, k, m], dw, [k, 1], true, dy, [1, n], x, [k, 1]);
 }
 
-/// dst\[m, n\] (+)= lhs\[m, k\] · rhs\[k, n\], strides (row, column) of checked extents.
+/// dst\[m, n\] (+)= lhs\[m, k\] · rhs\[k, n\], strides (row, column); dst is row-major unless accumulated into.
 fn product<T: Real>(
     [m, n, k]: [usize; 3],
     dst: &mut [T],
@@ -56,16 +56,25 @@ fn product<T: Real>(
     rhs: &[T],
     rhs_strides: [usize; 2],
 ) {
-    if m == 1 && !accumulate {
-        // The library takes another summation order for a single row; computed twice, it is a row like any other.
-        let mut twice = vec![T::ZERO; 2 * n];
-        let doubled = [0, lhs_strides[1]];
-        checked([2, n, k], &mut twice, [n, 1], false, lhs, doubled, rhs, rhs_strides);
-        dst.copy_from_slice(&twice[..n]);
+    if !accumulate && (m * n <= LIBRARY_SMALL || m == 1) {
+        // The library sums small products in another order; with rows of zeros below they are like any other.
+        let rows = (LIBRARY_SMALL / n + 1).max(2);
+        let mut padded_lhs = vec![T::ZERO; rows * k];
+        let mut padded_dst = vec![T::ZERO; rows * n];
+        for (row, padded) in padded_lhs.chunks_exact_mut(k).take(m).enumerate() {
+            for (column, padded) in padded.iter_mut().enumerate() {
+                *padded = lhs[row * lhs_strides[0] + column * lhs_strides[1]];
+            }
+        }
+        checked([rows, n, k], &mut padded_dst, [n, 1], false, &padded_lhs, [k, 1], rhs, rhs_strides);
+        dst.copy_from_slice(&padded_dst[..m * n]);
     } else {
         checked([m, n, k], dst, dst_strides, accumulate, lhs, lhs_strides, rhs, rhs_strides);
     }
 }
+
+/// Products of at most this many elements take another path, with another order of summation, inside the library.
+const LIBRARY_SMALL: usize = 256;
 
 fn checked<T: Real>(
     [m, n, k]: [usize; 3],

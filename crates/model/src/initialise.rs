@@ -18,14 +18,23 @@ pub enum Frequencies {
     Integer,
 }
 
-/// Radial basis of a new model: centres evenly up to this distance, in Bohr.
+/// Radial basis of a new model: centres up to this distance, in Bohr.
 const LAST_CENTRE_BOHR: f64 = 18.0;
+/// Narrowest Gaussian, in Bohr.
+const SMALLEST_WIDTH_BOHR: f64 = 0.15;
+/// Gaussians that are clearly non-zero at one distance: the fan-in that the layer after them really has.
+const ACTIVE_GAUSSIANS: usize = 6;
+/// Standard deviation of the element, charge and multiplicity tables. With 1, the atoms' identities drown the
+/// geometry in the first layers, and training sits at zero forces for hundreds of steps.
+const TABLE_DEVIATION: f32 = 0.3;
+/// Scale of the last layer: forces start small, as most of them are in Hartree/Bohr.
+const LAST_LAYER_SCALE: f32 = 0.1;
 
 impl Model {
     /// A model with random parameters, a function of `seed` alone.
     ///
-    /// Linear layers are uniform in ±1/√fan-in, tables normal with variance 1, norms the identity; Gaussians cover
-    /// 0 to 18 Bohr evenly with overlapping widths.
+    /// Linear layers are uniform in ±√(3/fan-in), so that they keep the variance of their input; norms are the
+    /// identity; Gaussians get wider with the distance, since bonds are where the forces are.
     ///
     /// # Errors
     /// When a size of `config` is out of range.
@@ -40,22 +49,30 @@ impl Model {
             let table = ["nuclear_embedding.embedding", "multiplicity_embed", "charge_embed"]
                 .iter()
                 .any(|name| tensor.name.contains(name));
-            let fan_in = fan_in(&layout, tensor);
+            let mut bound = (3.0 / fan_in(&layout, tensor) as f32).sqrt();
+            if tensor.name.ends_with("mlp.6.weight") {
+                bound *= LAST_LAYER_SCALE;
+            }
+            let linear_bias = !norm && tensor.name.ends_with("bias");
             for value in &mut values[tensor.range.clone()] {
                 *value = if norm {
                     f32::from(u8::from(tensor.name.ends_with("weight")))
                 } else if table {
-                    generator.sample(StandardNormal)
+                    TABLE_DEVIATION * generator.sample::<f32, _>(StandardNormal)
+                } else if linear_bias {
+                    0.0
                 } else {
-                    (generator.random::<f32>() * 2.0 - 1.0) / (fan_in as f32).sqrt()
+                    bound * (generator.random::<f32>() * 2.0 - 1.0)
                 };
             }
         }
+        damp_high_frequencies(&layout, &config, frequencies, &mut values);
         let k = config.n_gaussians;
-        let spacing = LAST_CENTRE_BOHR / k as f64;
         for gaussian in 0..k {
-            values[layout.gaussian_centres.start + gaussian] = (gaussian as f64 * spacing) as f32;
-            values[layout.gaussian_widths.start + gaussian] = (1.5 * spacing) as f32;
+            let fraction = gaussian as f64 / k as f64;
+            let spacing = 2.0 * LAST_CENTRE_BOHR * fraction / k as f64;
+            values[layout.gaussian_centres.start + gaussian] = (LAST_CENTRE_BOHR * fraction * fraction) as f32;
+            values[layout.gaussian_widths.start + gaussian] = (1.5 * spacing).max(SMALLEST_WIDTH_BOHR) as f32;
         }
         values[layout.distance_slope.clone()].fill(1.0);
         for z in 1..=MAX_ATOMIC_NUMBER {
@@ -84,14 +101,24 @@ impl Frequencies {
     }
 }
 
+/// Scales the first layer's columns by lowest/frequency: directions enter through the lowest harmonics at first, and
+/// the high ones, nearly noise to an untrained network, only as far as training finds them useful.
+fn damp_high_frequencies(layout: &Layout, config: &ModelConfig, frequencies: Frequencies, values: &mut [f32]) {
+    let n = config.n_frequencies;
+    for row in values[layout.directional.weight.clone()].chunks_exact_mut(4 * n) {
+        for (column, value) in row.iter_mut().enumerate() {
+            let lowest = frequencies.at(n - 1, n, 1.0).min(frequencies.at(0, n, 1.0));
+            *value *= (lowest / frequencies.at(column % n, n, 1.0)) as f32 * (n as f32).sqrt();
+        }
+    }
+}
+
 /// The norms of the decomposer are numbered, not named.
 fn is_pool_norm(tensor: &Tensor) -> bool {
     ["decomposer.out_proj.0.", "decomposer.node_mlp.0."].iter().any(|name| tensor.name.starts_with(name))
 }
 
-/// Inputs of the linear layer that a weight, or the bias after it, belongs to.
+/// Inputs of the linear layer that a weight belongs to.
 fn fan_in(layout: &Layout, tensor: &Tensor) -> usize {
-    let weight = tensor.name.replace(".bias", ".weight");
-    let of_weight = layout.tensors().iter().find(|t| t.name == weight);
-    of_weight.and_then(|t| t.shape.get(1)).copied().unwrap_or(1)
+    if tensor.range == layout.radial[0].weight { ACTIVE_GAUSSIANS } else { tensor.shape.get(1).copied().unwrap_or(1) }
 }

@@ -10,6 +10,8 @@ use mdet_kernels::{
     layer_norm, layer_norm_backward, linear, linear_input_gradient, linear_weight_gradient, triangular_attention,
     triangular_attention_backward,
 };
+use rayon::prelude::*;
+use std::ops::Range;
 
 /// What the backward pass needs of one layer; normalised rows and activations are recomputed.
 #[derive(Debug, Default)]
@@ -45,8 +47,7 @@ pub(crate) struct LayerScratch<T> {
 }
 
 /// The molecule's share of a buffer of `per_edge` elements per row.
-fn rows<T>(buffer: &[T], edges: &std::ops::Range<usize>, per_edge: usize) -> std::ops::Range<usize> {
-    debug_assert!(edges.end * per_edge <= buffer.len());
+fn rows(edges: &Range<usize>, per_edge: usize) -> Range<usize> {
     edges.start * per_edge..edges.end * per_edge
 }
 
@@ -54,11 +55,12 @@ fn shape<T: Real>(net: &Network<T>, n_atoms: usize) -> AttentionShape {
     AttentionShape { n_atoms, n_heads: net.config.n_heads, d_head: net.config.d_head() }
 }
 
-/// Reads `tape.input`, writes x' to `output`.
+/// Reads `tape.input`, writes x' to `output`, with the rows dealt to `n_threads` of the current pool.
 pub(crate) fn forward<T: Real>(
     net: &Network<T>,
     views: &LayerViews,
     group: &Group,
+    n_threads: usize,
     tape: &mut LayerTape<T>,
     scratch: &mut LayerScratch<T>,
     output: &mut [T],
@@ -66,34 +68,83 @@ pub(crate) fn forward<T: Real>(
     let (d, n_edges) = (net.config.width, group.n_edges());
     let n_hidden = net.config.ffn_multiplier * d;
     let normalised = resized(&mut scratch.other_narrow, n_edges * d);
-    norm(net, &views.attention_norm, &tape.input, normalised);
     let qkvv = resized(&mut tape.qkvv, n_edges * 4 * d);
-    linear(4 * d, d, normalised, net.view(&views.qkvv), qkvv);
-
+    in_shares(n_threads, n_edges, [normalised, qkvv], [d, 4 * d], |start, [normalised, qkvv]| {
+        norm(net, &views.attention_norm, &tape.input[start * d..][..normalised.len()], normalised);
+        linear(4 * d, d, normalised, net.view(&views.qkvv), qkvv);
+    });
     let gathered = resized(&mut tape.gathered, n_edges * d);
     for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
-        let shape = shape(net, atoms.len());
-        let working = resized(&mut scratch.attention, shape.forward_scratch());
-        let (from, to) = (rows(qkvv, edges, 4 * d), rows(gathered, edges, d));
-        triangular_attention(shape, 0..atoms.len(), &qkvv[from], &mut gathered[to], working);
+        let (n, shape) = (atoms.len(), shape(net, atoms.len()));
+        let (qkvv, gathered) = (&qkvv[rows(edges, 4 * d)], &mut gathered[rows(edges, d)]);
+        let n_scratch = shape.forward_scratch();
+        let n_shares = n_threads.clamp(1, n);
+        let working = resized(&mut scratch.attention, n_shares * n_scratch);
+        let share = n.div_ceil(n_shares);
+        let shares = gathered.chunks_mut(share * n * d).zip(working.chunks_exact_mut(n_scratch)).enumerate();
+        for_each(shares, |(index, (out, working))| {
+            let first = index * share;
+            triangular_attention(shape, first..(first + share).min(n), qkvv, out, working);
+        });
     }
-    let attended = resized(&mut scratch.narrow, n_edges * d);
-    linear(d, d, gathered, net.view(&views.attention_out), attended);
+    let buffers = [
+        resized(&mut scratch.narrow, n_edges * d),
+        scratch.other_narrow.as_mut_slice(),
+        resized(&mut tape.aggregated, n_edges * d),
+        resized(&mut tape.hidden, n_edges * n_hidden),
+        resized(&mut scratch.wide, n_edges * n_hidden),
+        resized(&mut tape.output_sum, n_edges * d),
+        output,
+    ];
+    let (input, gathered) = (&tape.input, &tape.gathered);
+    in_shares(n_threads, n_edges, buffers, [d, d, d, n_hidden, n_hidden, d, d], |start, buffers| {
+        let [attended, normalised, aggregated, hidden, activated, output_sum, output] = buffers;
+        let rows = start * d..start * d + output.len();
+        linear(d, d, &gathered[rows.clone()], net.view(&views.attention_out), attended);
+        let (scale, shift) = (net.view(&views.aggregate_norm.scale), net.view(&views.aggregate_norm.shift));
+        add_layer_norm(&input[rows], attended, &[], scale, shift, aggregated, normalised);
+        linear(n_hidden, d, normalised, net.view(&views.ffn_in.weight), hidden);
+        bias_gelu(hidden, net.view(&views.ffn_in.bias), activated);
+        let fed_forward = attended;
+        linear(d, n_hidden, activated, net.view(&views.ffn_out.weight), fed_forward);
+        let (scale, shift) = (net.view(&views.ffn_norm.scale), net.view(&views.ffn_norm.shift));
+        let bias = net.view(&views.ffn_out.bias);
+        add_layer_norm(normalised, fed_forward, bias, scale, shift, output_sum, output);
+    });
+}
 
-    let aggregated = resized(&mut tape.aggregated, n_edges * d);
-    let (scale, shift) = (net.view(&views.aggregate_norm.scale), net.view(&views.aggregate_norm.shift));
-    add_layer_norm(&tape.input, attended, &[], scale, shift, aggregated, normalised);
-    let hidden = resized(&mut tape.hidden, n_edges * n_hidden);
-    linear(n_hidden, d, normalised, net.view(&views.ffn_in.weight), hidden);
-    let activated = resized(&mut scratch.wide, n_edges * n_hidden);
-    bias_gelu(hidden, net.view(&views.ffn_in.bias), activated);
-    let output_sum = resized(&mut tape.output_sum, n_edges * d);
-    linear(d, n_hidden, activated, net.view(&views.ffn_out.weight), output);
-    let (scale, shift) = (net.view(&views.ffn_norm.scale), net.view(&views.ffn_norm.shift));
-    // `output` is read as the feed-forward's result and written as x' row by row through `activated`.
-    let feed_forward = &mut activated[..n_edges * d];
-    feed_forward.copy_from_slice(output);
-    add_layer_norm(normalised, feed_forward, net.view(&views.ffn_out.bias), scale, shift, output_sum, output);
+/// Splits row buffers into one share per thread and calls `work(first row, shares)` on each.
+///
+/// Rows are computed alike wherever the cut falls, so the number of shares does not change a bit of the result.
+fn in_shares<T: Real, const B: usize>(
+    n_threads: usize,
+    n_rows: usize,
+    buffers: [&mut [T]; B],
+    widths: [usize; B],
+    work: impl Fn(usize, [&mut [T]; B]) + Sync + Send,
+) {
+    let share = n_rows.div_ceil(n_threads.max(1)).max(1);
+    let mut rest = buffers;
+    let mut shares = Vec::with_capacity(n_threads);
+    for start in (0..n_rows).step_by(share) {
+        let n = share.min(n_rows - start);
+        let mut own: [&mut [T]; B] = std::array::from_fn(|_| Default::default());
+        for ((rest, own), width) in rest.iter_mut().zip(&mut own).zip(widths) {
+            let (front, back) = std::mem::take(rest).split_at_mut(n * width);
+            (*own, *rest) = (front, back);
+        }
+        shares.push((start, own));
+    }
+    for_each(shares.into_iter(), |(start, own)| work(start, own));
+}
+
+/// Runs `work` on every item: a single one here, several on the current thread pool.
+fn for_each<Item: Send>(items: impl Iterator<Item = Item>, work: impl Fn(Item) + Sync + Send) {
+    let mut items: Vec<Item> = items.collect();
+    match items.len() {
+        1 => items.drain(..).for_each(work),
+        _ => items.into_par_iter().for_each(work),
+    }
 }
 
 fn norm<T: Real>(net: &Network<T>, views: &NormViews, x: &[T], y: &mut [T]) {
@@ -136,7 +187,7 @@ pub(crate) fn backward<T: Real>(
     for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
         let shape = shape(net, atoms.len());
         let working = resized(&mut scratch.attention, shape.backward_scratch());
-        let (wide, narrow) = (rows(dqkvv, edges, 4 * d), rows(dgathered, edges, d));
+        let (wide, narrow) = (rows(edges, 4 * d), rows(edges, d));
         let (qkvv, dgathered) = (&tape.qkvv[wide.clone()], &dgathered[narrow]);
         triangular_attention_backward(shape, qkvv, dgathered, &mut dqkvv[wide], working);
     }

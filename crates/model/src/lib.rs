@@ -2,9 +2,11 @@
 //!
 //! Weights and forces are in Bohr and Hartree/Bohr here, as the authors' are; `NetworkForceField` converts.
 
+mod built_in;
 mod card;
 mod config;
 mod embedding;
+mod force_field;
 mod geometry;
 mod group;
 mod initialise;
@@ -17,6 +19,7 @@ mod weights;
 pub use card::{Card, Domain, OutsideDomain, ValidationError};
 pub use config::{ConfigError, ModelConfig, Target};
 pub use initialise::Frequencies;
+pub use force_field::NetworkForceField;
 pub use group::Molecule;
 pub use layout::{Layout, Tensor};
 pub use network::{Network, Tape};

@@ -101,19 +101,36 @@ impl<T: Real> Network<T> {
     /// When a molecule is empty, a number, charge or multiplicity has no row in the tables, or `forces` has not
     /// three entries per atom.
     pub fn forward(&self, molecules: &[Molecule<'_>], tape: &mut Tape<T>, forces: &mut [T]) {
+        tape.layers.resize_with(self.config.n_layers, LayerTape::default);
+        self.pass(molecules, 1, tape, forces);
+    }
+
+    /// [`Network::forward`] without a way back: all layers share one layer's memory, and the rows are dealt to
+    /// `n_threads` of the current thread pool. The forces are the same bit for bit.
+    ///
+    /// # Panics
+    /// As [`Network::forward`].
+    pub fn infer(&self, molecules: &[Molecule<'_>], n_threads: usize, tape: &mut Tape<T>, forces: &mut [T]) {
+        tape.layers.resize_with(1, LayerTape::default);
+        self.pass(molecules, n_threads, tape, forces);
+    }
+
+    /// A forward pass over as many layer tapes as there are: one per layer, or one for all.
+    fn pass(&self, molecules: &[Molecule<'_>], n_threads: usize, tape: &mut Tape<T>, forces: &mut [T]) {
         tape.group.fill(molecules);
         let group = &tape.group;
         let n_rows = group.n_edges() * self.config.width;
         assert_eq!(forces.len(), 3 * group.n_atoms());
-        tape.layers.resize_with(self.config.n_layers, LayerTape::default);
         let first = resized(&mut tape.layers[0].input, n_rows);
         embedding::forward(self, group, &mut tape.embedding, first);
-        for index in 0..self.config.n_layers {
-            let (done, rest) = tape.layers.split_at_mut(index + 1);
-            let output = rest.first_mut().map_or(&mut tape.readout.input, |next| &mut next.input);
-            let output = resized(output, n_rows);
-            let views = &self.layout.layers[index];
-            layer::forward(self, views, group, &mut done[index], &mut tape.scratch, output);
+        let last_tape = tape.layers.len() - 1;
+        for (index, views) in self.layout.layers.iter().enumerate() {
+            let layer = &mut tape.layers[index.min(last_tape)];
+            let output = resized(&mut tape.readout.input, n_rows);
+            layer::forward(self, views, group, n_threads, layer, &mut tape.scratch, output);
+            if index + 1 < self.config.n_layers {
+                std::mem::swap(&mut tape.readout.input, &mut tape.layers[(index + 1).min(last_tape)].input);
+            }
         }
         readout::forward(self, group, &mut tape.readout, forces);
     }
@@ -123,7 +140,7 @@ impl<T: Real> Network<T> {
     /// positions, per Bohr.
     ///
     /// # Panics
-    /// When `molecules` are not those of the forward pass, or a length is wrong.
+    /// When the last pass on `tape` was not a [`Network::forward`] of these molecules, or a length is wrong.
     pub fn backward(
         &self,
         molecules: &[Molecule<'_>],
@@ -134,7 +151,7 @@ impl<T: Real> Network<T> {
     ) {
         let group = &tape.group;
         assert_eq!((dforces.len(), gradient.len()), (3 * group.n_atoms(), self.values.len()));
-        assert_eq!(molecules.len(), group.atoms.len());
+        assert_eq!((molecules.len(), tape.layers.len()), (group.atoms.len(), self.config.n_layers));
         let dx = resized(&mut tape.dx, group.n_edges() * self.config.width);
         readout::backward(self, group, &mut tape.readout, dforces, dx, gradient);
         for (views, layer) in self.layout.layers.iter().zip(&tape.layers).rev() {

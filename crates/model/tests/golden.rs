@@ -2,6 +2,8 @@
 //!
 //! Origin of the numbers: tests/fixtures/README.md. Tolerances are relative to a tensor's largest entry.
 
+#![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
+
 use mdet_model::{Model, Molecule, Network, Tape};
 use safetensors::SafeTensors;
 use std::path::PathBuf;

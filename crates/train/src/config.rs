@@ -18,6 +18,8 @@ pub struct TrainConfig {
     pub copies: usize,
     /// Optimiser steps in all.
     pub n_steps: u64,
+    /// First steps, in which the largest structure drawn grows from 8 atoms to the data's largest; 0 for none.
+    pub curriculum_steps: u64,
     /// Steps over which the learning rate rises from zero.
     pub warmup_steps: u64,
     /// Highest learning rate; it falls to zero along a cosine.
@@ -71,6 +73,7 @@ impl TrainConfig {
             ("copies", self.copies as f64, self.copies == 0, "at least 1"),
             ("n_steps", self.n_steps as f64, self.n_steps == 0, "at least 1"),
             ("warmup_steps", self.warmup_steps as f64, self.warmup_steps > self.n_steps, "at most n_steps"),
+            ("curriculum_steps", self.curriculum_steps as f64, self.curriculum_steps > self.n_steps, "at most n_steps"),
             ("learning_rate", self.learning_rate, !is_positive(self.learning_rate), positive),
             ("weight_decay", self.weight_decay, !(0.0..1.0).contains(&self.weight_decay), "0 to 1"),
             ("clip_norm", self.clip_norm, !is_positive(self.clip_norm), positive),

@@ -98,7 +98,8 @@ pub fn train(
     let dataset = Dataset::read(&config.data)?;
     let validation = Dataset::read(&config.validation)?;
     let mut run = Run::open(config, folder, &dataset, &validation)?;
-    let mut batches = Batches::new(&dataset, config.structures_per_step, config.copies, config.seed);
+    let (n_structures, copies) = (config.structures_per_step, config.copies);
+    let mut batches = Batches::new(&dataset, n_structures, copies, config.curriculum_steps, config.seed);
     let mut gradient = BatchGradient::new(&run.network);
     let mut window = Window::new();
     let mut last_checkpoint = Instant::now();
