@@ -1,0 +1,136 @@
+//! A training run on six structures: exact resume, independence of threads, what the folder holds, errors.
+
+#![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
+
+use mdet_data::Dataset;
+use mdet_model::{Frequencies, Model, ModelConfig};
+use mdet_train::{Batches, TrainConfig, TrainError, learning_rate, train};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn config() -> TrainConfig {
+    let corpus = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures/corpus.npz"));
+    let published = ModelConfig::published();
+    TrainConfig {
+        data: vec![corpus.clone()],
+        validation: vec![corpus],
+        structures_per_step: 3,
+        copies: 2,
+        n_steps: 100,
+        curriculum_steps: 20,
+        warmup_steps: 10,
+        learning_rate: 2e-3,
+        weight_decay: 1e-7,
+        clip_norm: 1.0,
+        ema_decay: 0.9,
+        seed: 3,
+        checkpoint_minutes: 60.0,
+        validation_structures: 6,
+        frequencies: Frequencies::Integer,
+        model: ModelConfig { n_layers: 1, width: 16, n_heads: 2, n_gaussians: 8, n_frequencies: 3, ..published },
+    }
+}
+
+/// Trains on `n_threads`; after `stop_at` steps the run is asked to stop.
+fn run(folder: &Path, n_threads: usize, stop_at: u64) -> Model {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+    let stop = AtomicBool::new(false);
+    pool.install(|| {
+        train(&config(), folder, &stop, &mut |progress| {
+            stop.store(progress.step >= stop_at, Ordering::Relaxed);
+        })
+        .unwrap()
+    })
+}
+
+#[test]
+fn a_stopped_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit_on_any_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = run(&folder.path().join("whole"), 1, u64::MAX);
+    let parts = folder.path().join("parts");
+    let half = run(&parts, 2, 50);
+    assert_ne!(half.values, whole.values);
+    let resumed = run(&parts, 3, u64::MAX);
+    assert_eq!(resumed.values, whole.values);
+    let read = Model::read(&parts.join("model.safetensors")).unwrap();
+    assert_eq!((read.values, &read.card), (whole.values, &whole.card));
+    assert_eq!(read.card.domain.unwrap().elements.first(), Some(&1));
+    let metrics = std::fs::read_to_string(parts.join("metrics.jsonl")).unwrap();
+    let steps: Vec<u64> = metrics
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(steps, [50, 100]);
+}
+
+#[test]
+fn another_configuration_or_a_broken_state_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), 2, 50);
+    let other = TrainConfig { learning_rate: 1e-3, ..config() };
+    let stop = AtomicBool::new(false);
+    let error = train(&other, folder.path(), &stop, &mut |_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::OtherRun { .. }), "{error}");
+    let state = folder.path().join("state.safetensors");
+    let bytes = std::fs::read(&state).unwrap();
+    std::fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
+    let error = train(&config(), folder.path(), &stop, &mut |_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::Checkpoint(_)), "{error}");
+}
+
+#[test]
+fn every_structure_is_seen_once_per_epoch_and_small_ones_come_first() {
+    let data = Dataset::read(&config().data).unwrap();
+    let mut batches = Batches::new(&data, 2, 1, 4, 9);
+    let smallest = (0..data.len()).map(|i| data.n_atoms(i)).min().unwrap();
+    let first = batches.at_step(0);
+    assert!(first.iter().all(|sample| sample.numbers.len() == smallest.max(8) || sample.numbers.len() <= 8));
+    let epoch: Vec<usize> = (4..7).flat_map(|step| batches.at_step(step)).map(|s| s.numbers.len()).collect();
+    let mut seen = epoch.clone();
+    seen.sort_unstable();
+    let mut all: Vec<usize> = (0..data.len()).map(|i| data.n_atoms(i)).collect();
+    all.sort_unstable();
+    assert_eq!(seen, all);
+    assert_eq!(batches.at_step(5), Batches::new(&data, 2, 1, 4, 9).at_step(5));
+}
+
+#[test]
+fn copies_are_rigid_motions_of_structure_and_labels() {
+    let data = Dataset::read(&config().data).unwrap();
+    let samples = Batches::new(&data, 1, 2, 0, 1).at_step(0);
+    let distances_and_forces = |sample: &mdet_train::Sample| {
+        let dot = |a: [f64; 3], b: [f64; 3]| a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+        let origin = sample.positions_bohr[0];
+        let along: Vec<f64> = sample
+            .positions_bohr
+            .iter()
+            .zip(&sample.forces)
+            .map(|(r, f)| dot([r[0] - origin[0], r[1] - origin[1], r[2] - origin[2]], *f))
+            .collect();
+        along
+    };
+    assert_ne!(samples[0].positions_bohr, samples[1].positions_bohr);
+    let (one, other) = (distances_and_forces(&samples[0]), distances_and_forces(&samples[1]));
+    // Rounding of f64 products of a few units.
+    assert!(one.iter().zip(&other).all(|(a, b)| (a - b).abs() < 1e-12));
+}
+
+#[test]
+fn the_learning_rate_rises_linearly_and_falls_along_a_cosine() {
+    let rate = |step| learning_rate(step, 1.0, 10, 110);
+    assert_eq!((rate(0), rate(9)), (0.1, 1.0));
+    assert!((rate(60) - 0.5).abs() < 1e-12 && rate(110) < 1e-12);
+}
+
+#[test]
+fn settings_out_of_range_are_named() {
+    let wrong = |change: fn(&mut TrainConfig)| {
+        let mut config = config();
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    };
+    assert!(wrong(|c| c.learning_rate = f64::NAN).contains("learning_rate"));
+    assert!(wrong(|c| c.structures_per_step = 0).contains("structures_per_step"));
+    assert!(wrong(|c| c.ema_decay = 1.0).contains("ema_decay"));
+    assert!(wrong(|c| c.model.width = 18).contains("width"));
+}
