@@ -1,2 +1,81 @@
-//! The `mdet` command.
-fn main() {}
+//! The `mdet` command: parses the command line, runs one verb, prints one line when it fails.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C with everything written.
+
+mod input;
+mod interrupt;
+mod md;
+mod model;
+mod model_choice;
+mod predict;
+mod progress;
+mod run_folder;
+mod train;
+mod units;
+
+use clap::{Parser, Subcommand};
+use std::error::Error;
+use std::process::ExitCode;
+
+/// An error of any part, printed with its causes.
+type AnyError = Box<dyn Error + Send + Sync>;
+
+/// Molecular dynamics and training with MD-ET, a transformer that predicts molecular forces.
+///
+/// Units everywhere: Å, fs, eV, K, u. Example: mdet md aspirin.xyz --time "10 ps"
+#[derive(Parser)]
+#[command(version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run molecular dynamics on every frame of an XYZ file.
+    Md(md::MdArgs),
+    /// Write the predicted forces of every frame of an XYZ file.
+    Predict(predict::PredictArgs),
+    /// Show a model, or take the authors' weights.
+    #[command(subcommand)]
+    Model(model::ModelVerb),
+    /// Train a model from a configuration file.
+    Train(train::TrainArgs),
+}
+
+/// How a verb without error ended.
+enum Done {
+    Completed,
+    Interrupted,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Md(args) => md::run(&args),
+        Verb::Predict(args) => predict::run(&args),
+        Verb::Model(verb) => model::run(&verb),
+        Verb::Train(args) => train::run(&args),
+    };
+    match done {
+        Ok(Done::Completed) => ExitCode::SUCCESS,
+        Ok(Done::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("mdet: error: {}", one_line(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes on one line; a cause that the line above already ends with is not said twice.
+fn one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line.replace('\n', " ")
+}

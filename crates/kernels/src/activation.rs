@@ -1,8 +1,8 @@
 //! Biases, GELU (exact: x·Φ(x)) and ReLU, row by row, with their gradients.
 
+use crate::Real;
 use crate::isa::{Isa, dispatched};
 use crate::real::half_erfc;
-use crate::Real;
 
 dispatched! {
     /// h\[rows, width\] += bias\[width\]; y = GELU(h). h is kept: the backward pass needs it.

@@ -229,7 +229,8 @@ fn transpose<I: Isa, T: Real>(rows: &[T], dp: usize, jp: usize, d: usize, lanes:
             let block = std::array::from_fn(|r| {
                 if j + r < n { T::Lanes::<I>::load(&rows[(j + r) * dp + c..]) } else { zero }
             });
-            for (within, column) in T::Lanes::<I>::transpose(block).into_iter().enumerate().take(d - c.min(d)) {
+            for (within, column) in T::Lanes::<I>::transpose(block).into_iter().enumerate().take(d - c.min(d))
+            {
                 column.store(&mut lanes[(c + within) * jp + j..]);
             }
         }
@@ -256,7 +257,8 @@ fn through_softmax<'a, I: Isa, T: Real>(
         let inverse_sum = T::Lanes::<I>::load(&inverse_sum[j..]);
         for l in 0..n {
             let mut dalpha = splat(T::ZERO);
-            let lanes = v2t[l * d_head * jp..(l + 1) * d_head * jp].chunks_exact(jp).zip(dout_t.chunks_exact(jp));
+            let lanes =
+                v2t[l * d_head * jp..(l + 1) * d_head * jp].chunks_exact(jp).zip(dout_t.chunks_exact(jp));
             for (&v1, (v2, dout)) in v1(l).iter().zip(lanes) {
                 let (v2, dout) = (T::Lanes::<I>::load(&v2[j..]), T::Lanes::<I>::load(&dout[j..]));
                 dalpha = dout.mul(splat(v1)).mul_add(v2, dalpha);
@@ -426,8 +428,7 @@ pub fn triangular_attention_naive<T: Real>(shape: AttentionShape, qkvv: &[T], ou
         };
         let total: f64 = (0..n).map(|l| libm::exp(score(l))).sum();
         for c in 0..d_head {
-            let sum: f64 =
-                (0..n).map(|l| libm::exp(score(l)) * at(2, i, l, h, c) * at(3, l, j, h, c)).sum();
+            let sum: f64 = (0..n).map(|l| libm::exp(score(l)) * at(2, i, l, h, c) * at(3, l, j, h, c)).sum();
             out[(i * n + j) * width + h * d_head + c] = T::from_f64(sum / total);
         }
     }

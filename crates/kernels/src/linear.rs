@@ -41,7 +41,11 @@ pub fn add_linear_input_gradient<T: Real>(n: usize, k: usize, dy: &[T], w: &[T],
 /// When a slice does not have the length its shape asks for.
 pub fn linear_weight_gradient<T: Real>(n: usize, k: usize, dy: &[T], x: &[T], dw: &mut [T]) {
     let m = x.len() / k;
-    assert_eq!((dy.len(), x.len(), dw.len()), (m * n, m * k, n * k), "weight gradient of linear {m}×{k} → {n}");
+    assert_eq!(
+        (dy.len(), x.len(), dw.len()),
+        (m * n, m * k, n * k),
+        "weight gradient of linear {m}×{k} → {n}"
+    );
     product([n, k, m], dw, [k, 1], true, dy, [1, n], x, [k, 1]);
 }
 

@@ -217,10 +217,7 @@ mod x86 {
         fn mul_add(self, b: Self, c: Self) -> Self {
             // SAFETY: FMA is present, see the module.
             unsafe {
-                Self([
-                    _mm256_fmadd_pd(self.0[0], b.0[0], c.0[0]),
-                    _mm256_fmadd_pd(self.0[1], b.0[1], c.0[1]),
-                ])
+                Self([_mm256_fmadd_pd(self.0[0], b.0[0], c.0[0]), _mm256_fmadd_pd(self.0[1], b.0[1], c.0[1])])
             }
         }
         #[inline(always)]

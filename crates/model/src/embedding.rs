@@ -12,8 +12,8 @@ use crate::group::{Group, Molecule};
 use crate::layout::{CHARGE_ROW_OF_NEUTRAL, N_CONFIGURATION_COLUMNS};
 use crate::network::{Network, resized};
 use mdet_kernels::{
-    RadialBasis, Real, add_bias, add_column_sums, angular_backward, angular_features, bias_gelu, gelu_backward,
-    linear, linear_input_gradient, linear_weight_gradient, radial_backward, radial_features,
+    RadialBasis, Real, add_bias, add_column_sums, angular_backward, angular_features, bias_gelu,
+    gelu_backward, linear, linear_input_gradient, linear_weight_gradient, radial_backward, radial_features,
 };
 
 /// What the backward pass needs of the embedding.

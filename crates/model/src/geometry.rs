@@ -58,8 +58,7 @@ pub(crate) fn position_gradient(
             let dcosine = -dpolar / (1.0 - cosine * cosine).sqrt();
             let along = (ddistances[i * n + j] - dcosine * z / (softened * softened)) / distance;
             let around = if in_plane2 > 0.0 { dazimuth / in_plane2 } else { 0.0 };
-            let gradient =
-                [along * x - around * y, along * y + around * x, along * z + dcosine / softened];
+            let gradient = [along * x - around * y, along * y + around * x, along * z + dcosine / softened];
             for axis in 0..3 {
                 dpositions[j][axis] += gradient[axis];
                 dpositions[i][axis] -= gradient[axis];

@@ -42,10 +42,10 @@ impl Model {
         config.validate()?;
         let layout = Layout::new(&config);
         let mut values = vec![0.0; layout.len()];
-        let mut generator =
-            RandomStream { seed, purpose: Purpose::Initialisation, replica: 0 }.at_step(0);
+        let mut generator = RandomStream { seed, purpose: Purpose::Initialisation, replica: 0 }.at_step(0);
         for tensor in layout.tensors().iter().filter(|t| t.range.end <= layout.n_trainable()) {
-            let norm = tensor.name.contains("norm") || tensor.name.contains("final_ln") || is_pool_norm(tensor);
+            let norm =
+                tensor.name.contains("norm") || tensor.name.contains("final_ln") || is_pool_norm(tensor);
             let table = ["nuclear_embedding.embedding", "multiplicity_embed", "charge_embed"]
                 .iter()
                 .any(|name| tensor.name.contains(name));
@@ -71,12 +71,14 @@ impl Model {
         for gaussian in 0..k {
             let fraction = gaussian as f64 / k as f64;
             let spacing = 2.0 * LAST_CENTRE_BOHR * fraction / k as f64;
-            values[layout.gaussian_centres.start + gaussian] = (LAST_CENTRE_BOHR * fraction * fraction) as f32;
+            values[layout.gaussian_centres.start + gaussian] =
+                (LAST_CENTRE_BOHR * fraction * fraction) as f32;
             values[layout.gaussian_widths.start + gaussian] = (1.5 * spacing).max(SMALLEST_WIDTH_BOHR) as f32;
         }
         values[layout.distance_slope.clone()].fill(1.0);
         for z in 1..=MAX_ATOMIC_NUMBER {
-            let row = &mut values[layout.electron_configuration.start + usize::from(z) * N_CONFIGURATION_COLUMNS..];
+            let row =
+                &mut values[layout.electron_configuration.start + usize::from(z) * N_CONFIGURATION_COLUMNS..];
             for (value, entry) in row.iter_mut().zip(electron_configuration(z)) {
                 *value = entry as f32;
             }
@@ -103,7 +105,12 @@ impl Frequencies {
 
 /// Scales the first layer's columns by lowest/frequency: directions enter through the lowest harmonics at first, and
 /// the high ones, nearly noise to an untrained network, only as far as training finds them useful.
-fn damp_high_frequencies(layout: &Layout, config: &ModelConfig, frequencies: Frequencies, values: &mut [f32]) {
+fn damp_high_frequencies(
+    layout: &Layout,
+    config: &ModelConfig,
+    frequencies: Frequencies,
+    values: &mut [f32],
+) {
     let n = config.n_frequencies;
     for row in values[layout.directional.weight.clone()].chunks_exact_mut(4 * n) {
         for (column, value) in row.iter_mut().enumerate() {
@@ -120,5 +127,9 @@ fn is_pool_norm(tensor: &Tensor) -> bool {
 
 /// Inputs of the linear layer that a weight belongs to.
 fn fan_in(layout: &Layout, tensor: &Tensor) -> usize {
-    if tensor.range == layout.radial[0].weight { ACTIVE_GAUSSIANS } else { tensor.shape.get(1).copied().unwrap_or(1) }
+    if tensor.range == layout.radial[0].weight {
+        ACTIVE_GAUSSIANS
+    } else {
+        tensor.shape.get(1).copied().unwrap_or(1)
+    }
 }

@@ -6,9 +6,9 @@ use crate::group::Group;
 use crate::layout::{LayerViews, NormViews};
 use crate::network::{Network, resized};
 use mdet_kernels::{
-    AttentionShape, Real, add_column_sums, add_layer_norm, add_linear_input_gradient, bias_gelu, gelu_backward,
-    layer_norm, layer_norm_backward, linear, linear_input_gradient, linear_weight_gradient, triangular_attention,
-    triangular_attention_backward,
+    AttentionShape, Real, add_column_sums, add_layer_norm, add_linear_input_gradient, bias_gelu,
+    gelu_backward, layer_norm, layer_norm_backward, linear, linear_input_gradient, linear_weight_gradient,
+    triangular_attention, triangular_attention_backward,
 };
 use rayon::prelude::*;
 use std::ops::Range;

@@ -146,14 +146,11 @@ impl Layout {
         let directional = b.linear("embedding.directional_embed.proj", d, 4 * f);
         let compose = b.linear("composer.node_proj.0", d, 2 * d);
         let pool_norm = b.norm("decomposer.out_proj.0", d);
-        let pool = [
-            b.linear("decomposer.out_proj.1", 2 * d, d),
-            b.linear("decomposer.out_proj.4", 2 * d, 2 * d),
-        ];
+        let pool =
+            [b.linear("decomposer.out_proj.1", 2 * d, d), b.linear("decomposer.out_proj.4", 2 * d, 2 * d)];
         let node_norm = b.norm("decomposer.node_mlp.0", d);
         let node = [b.linear("decomposer.node_mlp.1", d, d), b.linear("decomposer.node_mlp.4", d, d)];
-        let layers =
-            (0..config.n_layers).map(|index| b.layer(index, d, config.ffn_multiplier * d)).collect();
+        let layers = (0..config.n_layers).map(|index| b.layer(index, d, config.ffn_multiplier * d)).collect();
         let head_norm = b.norm("heads.forces.final_ln_node", d);
         let head_hidden =
             [b.linear("heads.forces.mlp.0", d / 2, d), b.linear("heads.forces.mlp.3", d / 4, d / 2)];

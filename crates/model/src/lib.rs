@@ -18,9 +18,9 @@ mod weights;
 
 pub use card::{Card, Domain, OutsideDomain, ValidationError};
 pub use config::{ConfigError, ModelConfig, Target};
-pub use initialise::Frequencies;
 pub use force_field::NetworkForceField;
 pub use group::Molecule;
+pub use initialise::Frequencies;
 pub use layout::{Layout, Tensor};
 pub use network::{Network, Tape};
 pub use weights::{Model, ModelError};

@@ -11,8 +11,8 @@ use crate::layer::norm_backward;
 use crate::layout::LinearViews;
 use crate::network::{Network, resized};
 use mdet_kernels::{
-    Real, add_bias, add_column_sums, add_linear_input_gradient, bias_gelu, bias_relu, gelu_backward, layer_norm,
-    linear, linear_input_gradient, linear_weight_gradient, relu_backward,
+    Real, add_bias, add_column_sums, add_linear_input_gradient, bias_gelu, bias_relu, gelu_backward,
+    layer_norm, linear, linear_input_gradient, linear_weight_gradient, relu_backward,
 };
 
 /// What the backward pass needs of pooling and head.
@@ -151,7 +151,13 @@ pub(crate) fn backward<T: Real>(
     linear_input_gradient(d, d, next, net.view(&layout.node[1].weight), current);
     relu_backward(&tape.node_rectified, current);
     add_bias_gradient(current, &layout.node[0].bias, gradient);
-    linear_weight_gradient(d, d, current, &tape.node_normalised, &mut gradient[layout.node[0].weight.clone()]);
+    linear_weight_gradient(
+        d,
+        d,
+        current,
+        &tape.node_normalised,
+        &mut gradient[layout.node[0].weight.clone()],
+    );
     linear_input_gradient(d, d, current, net.view(&layout.node[0].weight), next);
     norm_backward(net, &layout.node_norm, &tape.pool_sum, next, &[], current, gradient);
     pool_backward(net, group, tape, dx, gradient);
@@ -179,7 +185,8 @@ fn pool_backward<T: Real>(
     add_column_sums(scratch, first);
     add_column_sums(scratch, second);
     for (side, sums) in tape.sums.iter_mut().enumerate() {
-        let half = layout.pool[1].weight.start + side * d * 2 * d..layout.pool[1].weight.start + (side + 1) * d * 2 * d;
+        let half = layout.pool[1].weight.start + side * d * 2 * d
+            ..layout.pool[1].weight.start + (side + 1) * d * 2 * d;
         linear_weight_gradient(d, 2 * d, dpool_sum, sums, &mut gradient[half.clone()]);
         sums.fill(T::ZERO);
         add_linear_input_gradient(d, 2 * d, dpool_sum, &net.values[half], sums);

@@ -30,7 +30,11 @@ fn structure(n: usize, seed: u64) -> Structure {
     Structure::new(numbers, positions, 0, multiplicity).unwrap()
 }
 
-fn forces<T: mdet_kernels::Real>(network: &Network<T>, n_threads: usize, batch: &[Structure]) -> Vec<[f64; 3]> {
+fn forces<T: mdet_kernels::Real>(
+    network: &Network<T>,
+    n_threads: usize,
+    batch: &[Structure],
+) -> Vec<[f64; 3]> {
     let mut field = NetworkForceField::new(network.clone(), n_threads).unwrap();
     let mut forces = vec![[0.0; 3]; batch.iter().map(Structure::n_atoms).sum()];
     field.forces(batch, &mut forces).unwrap();
@@ -39,9 +43,11 @@ fn forces<T: mdet_kernels::Real>(network: &Network<T>, n_threads: usize, batch: 
 
 fn check_identity<T: mdet_kernels::Real>() {
     let network = network::<T>(small());
-    let batch: Vec<Structure> = [1, 2, 3, 9, 4, 17, 1, 26, 5].iter().map(|&n| structure(n, n as u64)).collect();
+    let batch: Vec<Structure> =
+        [1, 2, 3, 9, 4, 17, 1, 26, 5].iter().map(|&n| structure(n, n as u64)).collect();
     let together = forces(&network, 1, &batch);
-    let alone: Vec<[f64; 3]> = batch.iter().flat_map(|s| forces(&network, 1, std::slice::from_ref(s))).collect();
+    let alone: Vec<[f64; 3]> =
+        batch.iter().flat_map(|s| forces(&network, 1, std::slice::from_ref(s))).collect();
     assert_eq!(together, alone);
     for n_threads in [2, 3, 5] {
         assert_eq!(together, forces(&network, n_threads, &batch), "{n_threads} threads");
@@ -52,14 +58,16 @@ fn check_identity<T: mdet_kernels::Real>() {
     // The pass that keeps a tape for training gives the same bits as the one that does not.
     for structure in &batch {
         let bohr = mdet_core::constants::BOHR_IN_ANGSTROM;
-        let positions_bohr: Vec<[f64; 3]> = structure.positions().iter().map(|r| r.map(|x| x / bohr)).collect();
+        let positions_bohr: Vec<[f64; 3]> =
+            structure.positions().iter().map(|r| r.map(|x| x / bohr)).collect();
         let molecule = Molecule {
             numbers: structure.numbers(),
             positions_bohr: &positions_bohr,
             charge: structure.charge(),
             multiplicity: structure.multiplicity(),
         };
-        let (mut kept, mut not_kept) = (vec![T::ZERO; 3 * structure.n_atoms()], vec![T::ZERO; 3 * structure.n_atoms()]);
+        let (mut kept, mut not_kept) =
+            (vec![T::ZERO; 3 * structure.n_atoms()], vec![T::ZERO; 3 * structure.n_atoms()]);
         network.forward(&[molecule], &mut Tape::default(), &mut kept);
         network.infer(&[molecule], 1, &mut Tape::default(), &mut not_kept);
         assert_eq!(kept, not_kept);
@@ -165,15 +173,15 @@ fn a_model_file_is_read_back_bit_for_bit_and_broken_ones_are_named() {
     let error = |bytes: &[u8]| Model::from_bytes(bytes).unwrap_err().to_string();
     assert!(error(&bytes[..bytes.len() - 5]).contains("truncated"));
     assert!(error(b"no model at all").contains("truncated or foreign"));
-    let foreign = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/model.safetensors")).unwrap();
+    let foreign =
+        std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/model.safetensors")).unwrap();
     assert!(error(&foreign).contains("mdet model import"));
 }
 
 #[test]
 fn import_names_every_tensor_that_does_not_fit() {
-    let fixture = |name: &str| {
-        std::fs::read(format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
-    };
+    let fixture =
+        |name: &str| std::fs::read(format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let config = String::from_utf8(fixture("config.json")).unwrap();
     let weights = fixture("model.safetensors");
     let error = |config: &str| Model::import(&weights, config).unwrap_err().to_string();

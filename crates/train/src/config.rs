@@ -69,11 +69,21 @@ impl TrainConfig {
         let positive = "a finite number above 0";
         let rules = [
             ("data", self.data.len() as f64, self.data.is_empty(), "at least one file"),
-            ("structures_per_step", self.structures_per_step as f64, self.structures_per_step == 0, "at least 1"),
+            (
+                "structures_per_step",
+                self.structures_per_step as f64,
+                self.structures_per_step == 0,
+                "at least 1",
+            ),
             ("copies", self.copies as f64, self.copies == 0, "at least 1"),
             ("n_steps", self.n_steps as f64, self.n_steps == 0, "at least 1"),
             ("warmup_steps", self.warmup_steps as f64, self.warmup_steps > self.n_steps, "at most n_steps"),
-            ("curriculum_steps", self.curriculum_steps as f64, self.curriculum_steps > self.n_steps, "at most n_steps"),
+            (
+                "curriculum_steps",
+                self.curriculum_steps as f64,
+                self.curriculum_steps > self.n_steps,
+                "at most n_steps",
+            ),
             ("learning_rate", self.learning_rate, !is_positive(self.learning_rate), positive),
             ("weight_decay", self.weight_decay, !(0.0..1.0).contains(&self.weight_decay), "0 to 1"),
             ("clip_norm", self.clip_norm, !is_positive(self.clip_norm), positive),

@@ -34,7 +34,12 @@ struct Slot<T> {
 
 /// Mean over `n_atoms` atoms of |F − F_ref|₂, in the forces' unit, summed over the atoms given; writes its
 /// derivative by the forces. At F = F_ref the derivative is zero.
-pub fn euclidean_loss<T: Real>(forces: &[T], reference: &[[f64; 3]], n_atoms: usize, dforces: &mut [T]) -> f64 {
+pub fn euclidean_loss<T: Real>(
+    forces: &[T],
+    reference: &[[f64; 3]],
+    n_atoms: usize,
+    dforces: &mut [T],
+) -> f64 {
     let mut loss = 0.0;
     for ((f, r), d) in forces.chunks_exact(3).zip(reference).zip(dforces.chunks_exact_mut(3)) {
         let error: [f64; 3] = std::array::from_fn(|axis| f[axis].to_f64() - r[axis]);
@@ -53,7 +58,10 @@ impl<T: Real> BatchGradient<T> {
     pub fn new(network: &Network<T>) -> Self {
         let len = network.values().len();
         let slot = || Slot { gradient: vec![T::ZERO; len], ..Slot::default() };
-        Self { slots: (0..N_SLOTS).map(|_| slot()).collect(), total: vec![T::ZERO; network.layout().n_trainable()] }
+        Self {
+            slots: (0..N_SLOTS).map(|_| slot()).collect(),
+            total: vec![T::ZERO; network.layout().n_trainable()],
+        }
     }
 
     /// The batch's loss in Hartree/Bohr and its gradient by the trainable parameters, on the current thread pool.
@@ -92,7 +100,8 @@ impl<T: Real> Slot<T> {
             });
             let (group, later) = rest.split_at(fitting.count().max(1));
             let molecules: Vec<Molecule<'_>> = group.iter().map(|sample| sample.molecule()).collect();
-            let reference: Vec<[f64; 3]> = group.iter().flat_map(|sample| sample.forces.iter().copied()).collect();
+            let reference: Vec<[f64; 3]> =
+                group.iter().flat_map(|sample| sample.forces.iter().copied()).collect();
             self.forces.resize(3 * reference.len(), T::ZERO);
             self.dforces.resize(3 * reference.len(), T::ZERO);
             network.forward(&molecules, &mut self.tape, &mut self.forces);

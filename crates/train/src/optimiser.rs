@@ -18,7 +18,12 @@ pub struct AdamW<T> {
 impl<T: Real> AdamW<T> {
     /// Zero moments for `n_parameters`.
     pub fn new(n_parameters: usize, weight_decay: f64) -> Self {
-        Self { first: vec![T::ZERO; n_parameters], second: vec![T::ZERO; n_parameters], n_steps: 0, weight_decay }
+        Self {
+            first: vec![T::ZERO; n_parameters],
+            second: vec![T::ZERO; n_parameters],
+            n_steps: 0,
+            weight_decay,
+        }
     }
 
     /// One step: p ← p(1 − lr·decay) − lr·m̂/(√v̂ + ε) with bias-corrected moments m̂, v̂.

@@ -9,7 +9,9 @@
 
 use crate::checkpoint::State;
 use crate::gradient::BatchGradient;
-use crate::{AdamW, Batches, CheckpointError, ConfigError, TrainConfig, clip_to_norm, learning_rate, validate};
+use crate::{
+    AdamW, Batches, CheckpointError, ConfigError, TrainConfig, clip_to_norm, learning_rate, validate,
+};
 use mdet_core::atomic_write;
 use mdet_core::constants::HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
 use mdet_data::{CorpusError, Dataset};
@@ -242,7 +244,8 @@ fn card(config: &TrainConfig, dataset: &Dataset) -> Card {
     let elements = sorted(structures().flat_map(|s| s.numbers.iter().map(|&z| z.into())).collect());
     let charges = sorted(structures().map(|s| s.charge.into()).collect());
     let multiplicities = sorted(structures().map(|s| s.multiplicity.into()).collect());
-    let names: Vec<_> = config.data.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect();
+    let names: Vec<_> =
+        config.data.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect();
     Card {
         name: "mdet".into(),
         trained_on: format!("{} structures of {}", dataset.len(), names.join(", ")),

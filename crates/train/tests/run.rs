@@ -27,7 +27,14 @@ fn config() -> TrainConfig {
         checkpoint_minutes: 60.0,
         validation_structures: 6,
         frequencies: Frequencies::Integer,
-        model: ModelConfig { n_layers: 1, width: 16, n_heads: 2, n_gaussians: 8, n_frequencies: 3, ..published },
+        model: ModelConfig {
+            n_layers: 1,
+            width: 16,
+            n_heads: 2,
+            n_gaussians: 8,
+            n_frequencies: 3,
+            ..published
+        },
     }
 }
 

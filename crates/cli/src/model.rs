@@ -1,0 +1,88 @@
+//! `mdet model`: what a model is, and the way in for the authors' weights.
+
+use crate::input::at;
+use crate::model_choice::load;
+use crate::{AnyError, Done, one_line};
+use clap::Subcommand;
+use mdet_model::{Card, Model};
+use std::path::PathBuf;
+
+/// Show a model, or take the authors' weights.
+#[derive(Subcommand)]
+pub(crate) enum ModelVerb {
+    /// Print architecture, size, units, provenance, domain and validation errors.
+    Info {
+        /// Model file [default: the built-in model].
+        model: Option<PathBuf>,
+    },
+    /// Make a model file from weights of the authors' PyTorch code (a state dict saved as safetensors).
+    ///
+    /// Example: mdet model import weights.safetensors --config config.json -o model.safetensors
+    Import {
+        /// The state dict.
+        weights: PathBuf,
+        /// The authors' model configuration, JSON.
+        #[arg(long, value_name = "CONFIG.json")]
+        config: PathBuf,
+        /// Model file to write; an existing one is not replaced.
+        #[arg(short, long, value_name = "MODEL.safetensors")]
+        out: PathBuf,
+    },
+}
+
+pub(crate) fn run(verb: &ModelVerb) -> Result<Done, AnyError> {
+    match verb {
+        ModelVerb::Info { model } => {
+            let (model, name) = load(model.as_ref())?;
+            print(&model, &name);
+        }
+        ModelVerb::Import { weights, config, out } => {
+            if out.exists() {
+                return Err(format!("{}: exists and is not replaced", out.display()).into());
+            }
+            let bytes = std::fs::read(weights).map_err(at(weights))?;
+            let config = std::fs::read_to_string(config).map_err(at(config))?;
+            let named = |error| -> AnyError { format!("{}: {}", weights.display(), one_line(&error)).into() };
+            let model = Model::import(&bytes, &config).map_err(named)?;
+            model.write(out)?;
+            print(&model, &out.display().to_string());
+        }
+    }
+    Ok(Done::Completed)
+}
+
+fn print(model: &Model, name: &str) {
+    let Model { config, card, values } = model;
+    let Card { trained_on, provenance, licence, validation, domain, .. } = card;
+    println!("model         {name} ({})", card.name);
+    println!(
+        "architecture  MD-ET, {} layers, width {}, {} heads, {} Gaussians, {} frequencies, feed-forward ×{}",
+        config.n_layers,
+        config.width,
+        config.n_heads,
+        config.n_gaussians,
+        config.n_frequencies,
+        config.ffn_multiplier
+    );
+    if config.first_atom_quirk {
+        println!("              atom 0 without its electron configuration, as the authors' code computes");
+    }
+    println!("size          {} numbers, {:.2} MB in f32", values.len(), values.len() as f64 * 4e-6);
+    println!("units         weights in Bohr and Hartree/Bohr; forces are given in eV/Å");
+    println!("trained on    {trained_on}");
+    println!("provenance    {provenance}");
+    println!("licence       {licence}");
+    match domain {
+        Some(domain) => println!("domain        {domain}"),
+        None => println!("domain        unknown"),
+    }
+    for error in validation {
+        println!(
+            "force error   {:.1} meV/Å per component, {:.1} meV/Å per atom ({} {})",
+            error.component_mae_mev_per_angstrom,
+            error.euclidean_mev_per_angstrom,
+            error.n_structures,
+            error.on
+        );
+    }
+}

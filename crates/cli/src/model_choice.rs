@@ -1,0 +1,60 @@
+//! Which model computes, in which precision and on how many threads.
+
+use crate::AnyError;
+use clap::{Args, ValueEnum};
+use mdet_core::ForceField;
+use mdet_model::{Model, NetworkForceField};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Floating-point precision of the network; geometry is always f64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Precision {
+    /// Single: fast.
+    F32,
+    /// Double: for energy conservation and reference numbers.
+    F64,
+}
+
+/// Model options that all verbs share.
+#[derive(Args)]
+pub(crate) struct ModelArgs {
+    /// Model file [default: the built-in model].
+    #[arg(long, value_name = "MODEL.safetensors")]
+    model: Option<PathBuf>,
+    /// Precision of the network.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: Precision,
+    /// Threads; the result does not depend on it [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ModelArgs {
+    /// The model, and the file it came from.
+    pub fn load(&self) -> Result<(Model, String), AnyError> {
+        load(self.model.as_ref())
+    }
+
+    /// The model as a force field: raw forces in eV/Å.
+    pub fn force_field(&self, model: &Model) -> Result<Box<dyn ForceField>, AnyError> {
+        let n_threads = self.threads.map_or(0, usize::from);
+        Ok(match self.precision {
+            Precision::F32 => Box::new(NetworkForceField::<f32>::new(model.network()?, n_threads)?),
+            Precision::F64 => Box::new(NetworkForceField::<f64>::new(model.network()?, n_threads)?),
+        })
+    }
+}
+
+/// A model file, or the built-in model.
+pub(crate) fn load(path: Option<&PathBuf>) -> Result<(Model, String), AnyError> {
+    let Some(path) = path else { return Ok((Model::built_in()?, "built-in".into())) };
+    let named = |error| -> AnyError {
+        match error {
+            error @ mdet_model::ModelError::Io { .. } => error.into(),
+            error => format!("{}: {}", path.display(), crate::one_line(&error)).into(),
+        }
+    };
+    Ok((Model::read(path).map_err(named)?, path.display().to_string()))
+}

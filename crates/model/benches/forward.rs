@@ -1,0 +1,76 @@
+//! Forward and forward + backward passes of the full-size model on one thread, beside its matrix products alone.
+//!
+//! The ratio of `products` to `forward` is the share of its time that a pass spends in matrix products.
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use mdet_kernels::linear;
+use mdet_model::{Frequencies, Model, ModelConfig, Molecule, Network, Tape};
+use std::hint::black_box;
+
+/// A zigzag chain of carbon and hydrogen.
+fn molecule(n: usize) -> (Vec<u8>, Vec<[f64; 3]>) {
+    let numbers = (0..n).map(|i| if i % 3 == 0 { 6 } else { 1 }).collect();
+    let positions = (0..n).map(|i| [1.9 * i as f64, (i % 2) as f64, 0.7 * (i % 3) as f64]).collect();
+    (numbers, positions)
+}
+
+/// Every matrix product of one forward pass, by (rows, out, in) and how often.
+fn products(config: &ModelConfig, n: usize) -> Vec<(usize, usize, usize, usize)> {
+    let (d, k, rows, hidden) =
+        (config.width, config.n_gaussians, n * n, config.ffn_multiplier * config.width);
+    let layers = config.n_layers;
+    vec![
+        (rows, k, k, 1),
+        (rows, d, k, 1),
+        (rows, d, 4 * config.n_frequencies, 1),
+        (rows, 4 * d, d, layers),
+        (rows, d, d, layers),
+        (rows, hidden, d, layers),
+        (rows, d, hidden, layers),
+        (rows, 2 * d, d, 1),
+    ]
+}
+
+fn passes(criterion: &mut Criterion) {
+    let config = ModelConfig::published();
+    let network: Network<f32> = Model::random(config.clone(), Frequencies::Published, 1)
+        .and_then(|model| model.network())
+        .expect("the published sizes are valid");
+    let mut group = criterion.benchmark_group("full size, f32, one thread");
+    group.sample_size(10);
+    for n in [9, 21, 42] {
+        let (numbers, positions) = molecule(n);
+        let molecule =
+            [Molecule { numbers: &numbers, positions_bohr: &positions, charge: 0, multiplicity: 1 }];
+        let mut forces = vec![0.0; 3 * n];
+        let mut tape = Tape::default();
+        group.bench_function(BenchmarkId::new("forward", n), |bench| {
+            bench.iter(|| network.infer(black_box(&molecule), 1, &mut tape, &mut forces));
+        });
+        let mut gradient = vec![0.0; network.values().len()];
+        let dforces = vec![1.0; 3 * n];
+        group.bench_function(BenchmarkId::new("forward + backward", n), |bench| {
+            bench.iter(|| {
+                network.forward(black_box(&molecule), &mut tape, &mut forces);
+                network.backward(&molecule, &mut tape, &dforces, &mut gradient, None);
+            });
+        });
+        let all = products(&config, n);
+        let largest = all.iter().map(|&(rows, out, within, _)| rows * out.max(within)).max().unwrap_or(0);
+        let (x, w, mut y) = (vec![0.5; largest], vec![0.25; 4 * 256 * 256], vec![0.0; largest]);
+        group.bench_function(BenchmarkId::new("products", n), |bench| {
+            bench.iter(|| {
+                for &(rows, out, within, count) in &all {
+                    for _ in 0..count {
+                        linear(out, within, &x[..rows * within], &w[..out * within], &mut y[..rows * out]);
+                    }
+                }
+                black_box(&y);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, passes);
+criterion_main!(benches);
