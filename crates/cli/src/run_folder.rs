@@ -22,13 +22,13 @@ const CSV_HEADER: &str =
 
 /// Makes the folder, which must not be there or be empty.
 pub(crate) fn create(folder: &Path) -> Result<(), AnyError> {
-    match std::fs::read_dir(folder) {
-        Ok(mut entries) if entries.next().is_some() => {
-            Err(format!("{}: exists and is not empty; choose another with --out", folder.display()).into())
-        }
-        Ok(_) => Ok(()),
-        Err(_) => std::fs::create_dir_all(folder).map_err(at(folder)),
+    let occupied = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    if occupied {
+        return Err(
+            format!("{}: exists and is not empty; choose another with --out", folder.display()).into()
+        );
     }
+    std::fs::create_dir_all(folder).map_err(at(folder))
 }
 
 /// The files of one structure, and its frames as far as the summary needs them.
