@@ -1,0 +1,199 @@
+//! The commands as a user meets them: what they write, and how they fail.
+
+#![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
+
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const WATER: &str = "3\nwater\nO 0.0 0.0 0.0\nH 0.96 0.0 0.0\nH -0.24 0.93 0.0\n";
+
+fn mdet(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mdet")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+/// A folder with `name` holding `text`.
+fn folder_with(name: &str, text: &[u8]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(name), text).unwrap();
+    folder
+}
+
+/// Runs a command that must fail with one line that holds `expected`, leaving the folder as it was.
+#[track_caller]
+fn assert_refused(folder: &Path, arguments: &[&str], expected: &str) {
+    let list = || {
+        let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = list();
+    let output = mdet(folder, arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("mdet: error: ") && stderr.contains(expected), "{stderr}");
+    assert_eq!(list(), before);
+}
+
+#[test]
+fn unreadable_structures_are_refused_with_their_place() {
+    let cases = [
+        ("", "m.xyz"),
+        ("3\nwater\nO 0 0 0\nH 0.96 0 0\n", "expected 3"),
+        ("1\n\nXq 0 0 0\n", "Xq"),
+        ("1\nProperties=species:S:1:pos:R:3\nO 0 0\n", "m.xyz:3"),
+        ("1\n\nO 0 nan 0\n", "m.xyz:3"),
+        ("2\n\nH 0 0 0\nH 0 0 0\n", "frame 0"),
+        (
+            "3\ncharge=1 multiplicity=1 Properties=species:S:1:pos:R:3\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n",
+            "multiplicit",
+        ),
+    ];
+    for (text, expected) in cases {
+        let folder = folder_with("m.xyz", text.as_bytes());
+        assert_refused(folder.path(), &["md", "m.xyz", "--steps", "1"], expected);
+        assert_refused(folder.path(), &["predict", "m.xyz", "-o", "out.xyz"], expected);
+    }
+    let folder = folder_with("m.xyz", WATER.as_bytes());
+    assert_refused(folder.path(), &["md", "absent.xyz"], "absent.xyz");
+}
+
+#[test]
+fn broken_models_and_places_are_refused() {
+    let folder = folder_with("m.xyz", WATER.as_bytes());
+    let here = folder.path();
+    std::fs::write(here.join("foreign.safetensors"), b"not a model").unwrap();
+    let asset = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/assets/built-in.safetensors");
+    let bytes = std::fs::read(asset).unwrap();
+    std::fs::write(here.join("half.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
+    for model in ["foreign.safetensors", "half.safetensors"] {
+        assert_refused(here, &["md", "m.xyz", "--model", model], "truncated or foreign");
+    }
+    assert_refused(here, &["md", "m.xyz", "--model", "absent.safetensors"], "absent.safetensors");
+    std::fs::create_dir(here.join("m-md")).unwrap();
+    std::fs::write(here.join("m-md/notes"), b"mine").unwrap();
+    assert_refused(here, &["md", "m.xyz", "--steps", "1"], "m-md: exists and is not empty");
+    assert_refused(here, &["md", "m.xyz", "--steps", "1", "--out", "m.xyz/run"], "m.xyz/run");
+    assert_refused(here, &["predict", "m.xyz", "-o", "m.xyz/out.xyz"], "m.xyz/out.xyz");
+    assert_refused(here, &["predict", "m.xyz", "-o", "m.xyz"], "--overwrite");
+}
+
+#[test]
+fn impossible_numbers_are_refused() {
+    let folder = folder_with("m.xyz", WATER.as_bytes());
+    for timestep in ["0", "-0.5", "0 fs"] {
+        assert_refused(folder.path(), &["md", "m.xyz", "--timestep", timestep], "timestep must be positive");
+    }
+    assert_refused(folder.path(), &["md", "m.xyz", "--time", "0 ps"], "at least one step");
+    assert_refused(folder.path(), &["md", "m.xyz", "--time", "-1ps"], "at least one step");
+    assert_refused(folder.path(), &["md", "m.xyz", "--temperature", "-3"], "temperature");
+    assert_refused(folder.path(), &["md", "m.xyz", "--multiplicity", "2"], "multiplicit");
+    let output = mdet(folder.path(), &["md", "m.xyz", "--timestep", "1 furlong"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("expected a time such as"));
+}
+
+#[test]
+fn outside_the_domain_only_with_force() {
+    let folder = folder_with("m.xyz", b"2\n\nF 0 0 0\nH 0.92 0 0\n");
+    assert_refused(folder.path(), &["md", "m.xyz", "--steps", "2"], "outside the model's domain: element F");
+    let output = mdet(folder.path(), &["md", "m.xyz", "--steps", "2", "--force"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stderr).unwrap().contains("mdet: warning: outside the model's domain"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_files_on_any_number_of_threads_and_frames_do_not_share_noise() {
+    let folder = folder_with("m.xyz", format!("{WATER}{WATER}").as_bytes());
+    let here = folder.path();
+    let run = |out: &str, threads: &str| {
+        let arguments = [
+            "md",
+            "m.xyz",
+            "--steps",
+            "45",
+            "--every",
+            "10",
+            "--seed",
+            "7",
+            "--threads",
+            threads,
+            "--out",
+            out,
+        ];
+        let output = mdet(here, &arguments);
+        assert!(output.status.success());
+        let summary = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            summary.contains("all 2 bonds of the first frame hold") && summary.contains("ns/day"),
+            "{summary}"
+        );
+        let read = |name: &str| std::fs::read_to_string(here.join(out).join(name)).unwrap();
+        (
+            read("trajectory-001.xyz"),
+            read("trajectory-002.xyz"),
+            read("observables-001.csv"),
+            read("config.toml"),
+        )
+    };
+    let (one, two) = (run("a", "1"), run("b", "2"));
+    assert_eq!(one, two);
+    assert_ne!(one.0, one.1);
+    // Steps 0, 10, 20, 30, 40 and the last, and the header.
+    assert_eq!(one.2.lines().count(), 7);
+    assert!(one.3.contains("seed = 7") && one.3.contains("model_sha256"));
+    let frames = mdet_data::read_file(&here.join("a/trajectory-001.xyz")).unwrap();
+    assert_eq!(frames.len(), 6);
+    assert!(frames.iter().all(|frame| frame.forces.is_some() && frame.velocities.is_some()));
+}
+
+#[test]
+fn predicted_forces_have_no_net_force_unless_raw() {
+    let folder = folder_with("m.xyz", WATER.as_bytes());
+    let net = |arguments: &[&str], out: &str| {
+        assert!(mdet(folder.path(), arguments).status.success());
+        let frame = mdet_data::read_file(&folder.path().join(out)).unwrap().remove(0);
+        frame.forces.unwrap().iter().map(|f| f[0]).sum::<f64>()
+    };
+    assert!(net(&["predict", "m.xyz", "-o", "net.xyz"], "net.xyz").abs() < 1e-12);
+    assert!(net(&["predict", "m.xyz", "-o", "raw.xyz", "--raw"], "raw.xyz").abs() > 1e-7);
+}
+
+#[test]
+fn model_info_and_import_say_what_they_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let info = String::from_utf8(mdet(folder.path(), &["model", "info"]).stdout).unwrap();
+    for expected in ["MD-ET", "Hartree/Bohr", "SO3LR", "meV/Å per component", "elements H, C, N, O, S, Cl"] {
+        assert!(info.contains(expected), "{info}");
+    }
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/fixtures");
+    let (weights, config) = (format!("{fixtures}/model.safetensors"), format!("{fixtures}/config.json"));
+    let import = ["model", "import", &weights, "--config", &config, "-o", "m.safetensors"];
+    assert!(mdet(folder.path(), &import).status.success());
+    assert_refused(folder.path(), &import, "exists");
+    let info = String::from_utf8(mdet(folder.path(), &["model", "info", "m.safetensors"]).stdout).unwrap();
+    assert!(info.contains("3 layers, width 48") && info.contains("without its electron configuration"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_the_run_with_complete_files() {
+    let folder = folder_with("m.xyz", WATER.as_bytes());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mdet"))
+        .current_dir(folder.path())
+        .args(["md", "m.xyz", "--time", "100 ns", "--every", "1"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let table = folder.path().join("m-md/observables.csv");
+    // Waits for work to be under way, however slow the machine; the run itself would take hours.
+    while std::fs::read_to_string(&table).map_or(0, |text| text.lines().count()) < 4 {
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let rows = std::fs::read_to_string(&table).unwrap().lines().count() - 1;
+    let frames = mdet_data::read_file(&folder.path().join("m-md/trajectory.xyz")).unwrap();
+    assert_eq!(frames.len(), rows);
+}
