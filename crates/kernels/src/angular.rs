@@ -46,3 +46,6 @@ dispatched! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -433,3 +433,6 @@ pub fn triangular_attention_naive<T: Real>(shape: AttentionShape, qkvv: &[T], ou
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ mod linear;
 mod norm;
 mod radial;
 mod real;
+#[cfg(test)]
+mod testing;
 mod vector;
 
 pub use activation::{add_bias, add_column_sums, bias_gelu, bias_relu, gelu_backward, relu_backward};
@@ -27,3 +29,6 @@ pub use real::Real;
 
 /// Width of the fixed-length inner loops that the compiler turns into vector instructions.
 const LANES: usize = 8;
+
+#[cfg(test)]
+mod tests;

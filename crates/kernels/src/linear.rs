@@ -111,3 +111,6 @@ fn checked<T: Real>(
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,7 @@ pub struct RadialBasis<'a, T> {
 }
 
 const SMALLEST_WIDTH: f64 = 1e-2;
+#[allow(clippy::approx_constant)] // the authors' value, not a mistake
 const TWO_PI: f64 = 2.0 * 3.14159;
 
 dispatched! {
@@ -71,3 +72,6 @@ dispatched! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! Every kernel against its naive twin on every back end, and every gradient against central differences in f64.
+
+use crate::isa::on_every_backend;
+use crate::*;
+
+/// Numbers in (−1, 1), a function of the seed (splitmix64).
+fn numbers<T: Real>(n: usize, seed: u64) -> Vec<T> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut next = || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    };
+    (0..n).map(|_| T::from_f64(next())).collect()
+}
+
+fn f64s<T: Real>(values: &[T]) -> Vec<f64> {
+    values.iter().map(|v| v.to_f64()).collect()
+}
+
+#[track_caller]
+fn assert_close<T: Real>(found: &[T], expected: &[f64], tolerance: f64) {
+    let scale = expected.iter().fold(1e-3, |a: f64, b| a.max(b.abs()));
+    for (place, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!((f.to_f64() - e).abs() <= tolerance * scale, "{place}: found {f:?}, expected {e}");
+    }
+}
+
+/// Σ weights·f(x) has the gradient `gradient` by x, to 10⁻⁸ of its largest entry: truncation is of the order of
+/// step² = 10⁻¹⁰ and rounding of 10⁻¹⁶/step = 10⁻¹¹, times what the functions' third derivatives add.
+#[track_caller]
+fn assert_gradient(x: &[f64], gradient: &[f64], loss: impl Fn(&[f64]) -> f64) {
+    let step = 1e-5;
+    let slope = |i: usize| {
+        let at = |sign: f64| {
+            let mut moved = x.to_vec();
+            moved[i] += sign * step;
+            loss(&moved)
+        };
+        (at(1.0) - at(-1.0)) / (2.0 * step)
+    };
+    let slopes: Vec<f64> = (0..x.len()).map(slope).collect();
+    assert_close(gradient, &slopes, 1e-8);
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn attention<T: Real>(shape: AttentionShape, qkvv: &[T]) -> Vec<T> {
+    let n = shape.n_atoms;
+    let mut out = vec![T::ZERO; n * n * shape.n_heads * shape.d_head];
+    // What the scratch held before must not matter.
+    let mut scratch = vec![T::from_f64(f64::NAN); shape.forward_scratch()];
+    triangular_attention(shape, 0..n, qkvv, &mut out, &mut scratch);
+    out
+}
+
+fn check_attention<T: Real>(tolerance: f64) {
+    let atoms = (1..=12).chain([17, 24, 33]);
+    for (case, n_atoms) in atoms.enumerate() {
+        let (n_heads, d_head) = (1 + case % 3, [16, 1, 3, 8, 12, 20][case % 6]);
+        let shape = AttentionShape { n_atoms, n_heads, d_head };
+        let width = n_heads * d_head;
+        let qkvv: Vec<T> = numbers(n_atoms * n_atoms * 4 * width, case as u64);
+        let out = attention(shape, &qkvv);
+        let mut twin = vec![T::ZERO; out.len()];
+        triangular_attention_naive(shape, &qkvv, &mut twin);
+        assert_close(&out, &f64s(&twin), tolerance);
+        // Two shares of the atoms i give the same bits as one.
+        let cut = n_atoms / 2;
+        let mut shares = vec![T::ZERO; out.len()];
+        let (front, back) = shares.split_at_mut(cut * n_atoms * width);
+        let mut scratch = vec![T::ZERO; shape.forward_scratch()];
+        triangular_attention(shape, 0..cut, &qkvv, front, &mut scratch);
+        triangular_attention(shape, cut..n_atoms, &qkvv, back, &mut scratch);
+        assert_eq!(shares, out);
+    }
+}
+
+#[test]
+fn attention_matches_its_definition_on_every_back_end() {
+    on_every_backend(|| {
+        // A few rounding errors of sums over up to 33 atoms.
+        check_attention::<f32>(5e-6);
+        check_attention::<f64>(1e-14);
+    });
+}
+
+#[test]
+fn attention_survives_large_scores_and_does_not_hide_nan() {
+    on_every_backend(|| {
+        let shape = AttentionShape { n_atoms: 5, n_heads: 1, d_head: 16 };
+        let mut qkvv: Vec<f32> = numbers::<f32>(25 * 64, 3).iter().map(|x| 100.0 * x).collect();
+        assert!(attention(shape, &qkvv).iter().all(|x| x.is_finite()));
+        qkvv[7] = f32::NAN;
+        assert!(attention(shape, &qkvv).iter().any(|x| x.is_nan()));
+    });
+}
+
+#[test]
+fn attention_backward_matches_central_differences() {
+    on_every_backend(|| {
+        for (n_atoms, n_heads, d_head) in [(1, 1, 3), (2, 2, 8), (4, 2, 3), (5, 1, 9)] {
+            let shape = AttentionShape { n_atoms, n_heads, d_head };
+            let n_rows = n_atoms * n_atoms;
+            let qkvv: Vec<f64> = numbers(n_rows * 4 * n_heads * d_head, 11);
+            let dout: Vec<f64> = numbers(n_rows * n_heads * d_head, 12);
+            let mut gradient = vec![f64::NAN; qkvv.len()];
+            let mut scratch = vec![f64::NAN; shape.backward_scratch()];
+            triangular_attention_backward(shape, &qkvv, &dout, &mut gradient, &mut scratch);
+            assert_gradient(&qkvv, &gradient, |qkvv| dot(&attention(shape, qkvv), &dout));
+        }
+    });
+}
+
+fn check_rows<T: Real>(tolerance: f64) {
+    for (n, k) in [(3, 16), (8, 16), (16, 48), (64, 64), (192, 64), (64, 384)] {
+        let (x, w): (Vec<T>, Vec<T>) = (numbers(442 * k, 1), numbers(n * k, 2));
+        let mut all = vec![T::ZERO; 442 * n];
+        linear(n, k, &x, &w, &mut all);
+        let entry = |row: usize, out: usize| {
+            dot(&f64s(&x[row * k..(row + 1) * k]), &f64s(&w[out * k..(out + 1) * k]))
+        };
+        let twin: Vec<f64> = (0..442)
+            .step_by(40)
+            .flat_map(|row| (0..n).map(move |out| (row, out)))
+            .map(|(r, o)| entry(r, o))
+            .collect();
+        let found: Vec<T> =
+            (0..442).step_by(40).flat_map(|row| all[row * n..(row + 1) * n].to_vec()).collect();
+        assert_close(&found, &twin, tolerance);
+        for rows in [1, 2, 3, 7, 16, 81, 200] {
+            let mut some = vec![T::ZERO; rows * n];
+            linear(n, k, &x[..rows * k], &w, &mut some);
+            assert_eq!(some, all[..rows * n], "{rows} rows of {k} → {n}");
+        }
+    }
+}
+
+#[test]
+fn a_row_of_a_linear_layer_is_right_and_does_not_depend_on_the_number_of_rows() {
+    // Rounding of sums of up to 384 products.
+    check_rows::<f32>(1e-5);
+    check_rows::<f64>(1e-14);
+}
+
+#[test]
+fn linear_gradients_match_central_differences() {
+    let (m, n, k) = (5, 3, 7);
+    let (x, w, dy): (Vec<f64>, Vec<f64>, Vec<f64>) =
+        (numbers(m * k, 1), numbers(n * k, 2), numbers(m * n, 3));
+    let loss = |x: &[f64], w: &[f64]| {
+        let mut y = vec![0.0; m * n];
+        linear(n, k, x, w, &mut y);
+        dot(&y, &dy)
+    };
+    let mut dx = vec![f64::NAN; m * k];
+    linear_input_gradient(n, k, &dy, &w, &mut dx);
+    assert_gradient(&x, &dx, |x| loss(x, &w));
+    let mut twice = dx.clone();
+    add_linear_input_gradient(n, k, &dy, &w, &mut twice);
+    assert_close(&twice, &dx.iter().map(|d| 2.0 * d).collect::<Vec<_>>(), 1e-14);
+    let mut dw = vec![0.0; n * k];
+    linear_weight_gradient(n, k, &dy, &x, &mut dw);
+    assert_gradient(&w, &dw, |w| loss(&x, w));
+}
+
+fn norm_twin(x: &[f64], scale: &[f64], shift: &[f64]) -> Vec<f64> {
+    let width = scale.len();
+    let row = |x: &[f64]| {
+        let mean = x.iter().sum::<f64>() / width as f64;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+        (0..width).map(|c| (x[c] - mean) / (variance + 1e-5).sqrt() * scale[c] + shift[c]).collect::<Vec<_>>()
+    };
+    x.chunks_exact(width).flat_map(row).collect()
+}
+
+#[test]
+fn layer_norm_and_its_gradient_match_twin_and_central_differences() {
+    on_every_backend(|| {
+        for width in [3, 7, 8, 48, 67] {
+            let (x, y): (Vec<f64>, Vec<f64>) = (numbers(3 * width, 1), numbers(3 * width, 2));
+            let (scale, shift): (Vec<f64>, Vec<f64>) = (numbers(width, 3), numbers(width, 4));
+            let mut out = vec![0.0; x.len()];
+            layer_norm(&x, &scale, &shift, &mut out);
+            assert_close(&out, &norm_twin(&x, &scale, &shift), 1e-13);
+            let (mut sum, mut out) = (out.clone(), out);
+            add_layer_norm(&x, &y, &shift, &scale, &shift, &mut sum, &mut out);
+            let twin: Vec<f64> = (0..x.len()).map(|i| x[i] + y[i] + shift[i % width]).collect();
+            assert_close(&sum, &twin, 1e-15);
+            assert_close(&out, &norm_twin(&twin, &scale, &shift), 1e-13);
+
+            let (mut dx, mut dscale, mut dshift) = (vec![0.0; x.len()], vec![1.0; width], vec![1.0; width]);
+            layer_norm_backward(&x, &scale, &y, &[], &mut dx, &mut dscale, &mut dshift);
+            assert_gradient(&x, &dx, |x| dot(&norm_twin(x, &scale, &shift), &y));
+            let added = |g: &[f64]| g.iter().map(|g| g - 1.0).collect::<Vec<_>>();
+            assert_gradient(&scale, &added(&dscale), |scale| dot(&norm_twin(&x, scale, &shift), &y));
+            assert_gradient(&shift, &added(&dshift), |shift| dot(&norm_twin(&x, &scale, shift), &y));
+            let mut past = vec![0.0; x.len()];
+            layer_norm_backward(&x, &scale, &y, &x, &mut past, &mut dscale, &mut dshift);
+            assert_close(&past, &dx.iter().zip(&x).map(|(d, x)| d + x).collect::<Vec<_>>(), 1e-15);
+        }
+    });
+}
+
+#[test]
+fn activations_match_twins_and_pass_nan_through() {
+    let gelu = |x: f64| 0.5 * x * (1.0 + libm::erf(x / std::f64::consts::SQRT_2));
+    on_every_backend(|| {
+        let x: Vec<f64> = numbers::<f64>(60, 5).iter().map(|x| 6.0 * x).collect();
+        let bias: Vec<f64> = numbers(6, 6);
+        let biased: Vec<f64> = (0..60).map(|i| x[i] + bias[i % 6]).collect();
+        let (mut h, mut y) = (x.clone(), vec![0.0; 60]);
+        bias_gelu(&mut h, &bias, &mut y);
+        assert_close(&h, &biased, 1e-15);
+        assert_close(&y, &biased.iter().map(|&x| gelu(x)).collect::<Vec<_>>(), 1e-15);
+        let weights: Vec<f64> = numbers(60, 7);
+        let (mut dh, mut again) = (weights.clone(), vec![0.0; 60]);
+        gelu_backward(&h, &mut dh, &mut again);
+        assert_eq!(again, y);
+        assert_gradient(&h, &dh, |h| h.iter().zip(&weights).map(|(&x, w)| w * gelu(x)).sum());
+
+        let mut rectified = x.clone();
+        bias_relu(&mut rectified, &bias);
+        assert_close(&rectified, &biased.iter().map(|x| x.max(0.0)).collect::<Vec<_>>(), 1e-15);
+        let mut drectified = weights.clone();
+        relu_backward(&rectified, &mut drectified);
+        let kept: Vec<f64> = (0..60).map(|i| if biased[i] > 0.0 { weights[i] } else { 0.0 }).collect();
+        assert_eq!(drectified, kept);
+        let mut sums = vec![1.0; 6];
+        add_column_sums(&x, &mut sums);
+        let column = |c: usize| 1.0 + x.iter().skip(c).step_by(6).sum::<f64>();
+        assert_close(&sums, &(0..6).map(column).collect::<Vec<_>>(), 1e-14);
+
+        let (mut nan, mut out) = (vec![f32::NAN; 8], vec![0.0; 8]);
+        bias_gelu(&mut nan, &[0.0; 8], &mut out);
+        bias_relu(&mut nan, &[0.0; 8]);
+        assert!(nan.iter().chain(&out).all(|x| x.is_nan()));
+    });
+}
+
+#[test]
+fn radial_features_and_their_gradients_match_twin_and_central_differences() {
+    on_every_backend(|| {
+        let distances = [0.0, 0.7, 2.1, 9.5];
+        let (centres, widths) = ([0.5, 2.0, 2.5, 9.0, 4.0], [0.4, -0.6, 1.2, 0.9, -2.0]);
+        let twin = |r: &[f64], centres: &[f64], widths: &[f64]| -> Vec<f64> {
+            let gaussian = |r: f64, k: usize| {
+                let sigma = widths[k].abs() + 0.01;
+                libm::exp(-0.5 * ((1.1 * r - 0.2 - centres[k]) / sigma).powi(2))
+                    / ((2.0f64 * 3.14159).sqrt() * sigma)
+            };
+            r.iter().flat_map(|&r| (0..5).map(move |k| (r, k))).map(|(r, k)| gaussian(r, k)).collect()
+        };
+        let basis = RadialBasis { centres: &centres, widths: &widths, slope: 1.1, offset: -0.2 };
+        let mut features = vec![0.0; 20];
+        radial_features(&distances, basis, &mut features);
+        assert_close(&features, &twin(&distances, &centres, &widths), 1e-14);
+        let weights: Vec<f64> = numbers(20, 8);
+        let (mut dr, mut dcentres, mut dwidths) = ([0.0; 4], [0.0; 5], [0.0; 5]);
+        radial_backward(&distances, basis, &features, &weights, &mut dr, &mut dcentres, &mut dwidths);
+        assert_gradient(&distances, &dr, |r| dot(&twin(r, &centres, &widths), &weights));
+        assert_gradient(&centres, &dcentres, |c| dot(&twin(&distances, c, &widths), &weights));
+        assert_gradient(&widths, &dwidths, |w| dot(&twin(&distances, &centres, w), &weights));
+    });
+}
+
+#[test]
+fn angular_features_and_their_gradients_match_twin_and_central_differences() {
+    on_every_backend(|| {
+        let angles = [[0.3, 1.2], [-3.1, 0.01], [0.0, std::f64::consts::FRAC_PI_2]];
+        let (azimuthal, polar) = ([0.5, 3.0, 31_415.9], [1.0, 7.0, 26_654.3]);
+        let twin = |flat: &[f64], azimuthal: &[f64], polar: &[f64]| -> Vec<f64> {
+            let part = |angle: f64, f: &[f64]| {
+                let phases: Vec<f64> = f.iter().map(|f| f * angle).collect();
+                phases
+                    .iter()
+                    .map(|&p| libm::sin(p))
+                    .chain(phases.iter().map(|&p| libm::cos(p)))
+                    .collect::<Vec<_>>()
+            };
+            flat.chunks_exact(2).flat_map(|a| [part(a[0], azimuthal), part(a[1], polar)].concat()).collect()
+        };
+        let flat = angles.concat();
+        let mut features = vec![0.0; 36];
+        angular_features(&angles, &azimuthal, &polar, &mut features);
+        assert_close(&features, &twin(&flat, &azimuthal, &polar), 1e-15);
+        // Central differences cannot follow the highest frequency: the gradient is checked without it.
+        let (azimuthal, polar, weights) = (&azimuthal[..2], &polar[..2], numbers::<f64>(24, 9));
+        let (mut features, mut dangles) = (vec![0.0; 24], [[0.0; 2]; 3]);
+        angular_features(&angles, azimuthal, polar, &mut features);
+        angular_backward(&features, &weights, azimuthal, polar, &mut dangles);
+        assert_gradient(&flat, &dangles.concat(), |flat| dot(&twin(flat, azimuthal, polar), &weights));
+    });
+}
