@@ -186,11 +186,14 @@ fn simulate(
     Ok((ending, progress.seconds()))
 }
 
+/// One number of a frame.
+type Pick = fn(&Observables) -> f64;
+
 /// Prints what a structure's run amounts to.
 fn summarise(record: &Record, n_atoms: usize) {
     let frames = &record.observables;
     let averaged = &frames[frames.len() - (frames.len() as f64 * AVERAGED_SHARE) as usize..];
-    let column = |pick: fn(&Observables) -> f64| averaged.iter().map(pick).collect::<Vec<f64>>();
+    let column = |pick: Pick| averaged.iter().map(pick).collect::<Vec<f64>>();
     let time_ps = frames.last().map_or(0.0, |o| o.time_fs) * 1e-3;
     let label = &record.label;
     println!("{label}{time_ps} ps, {} frames; averages over the last {}", frames.len(), averaged.len());
@@ -199,7 +202,7 @@ fn summarise(record: &Record, n_atoms: usize) {
         println!("temperature   {:.1} ± {:.1} K{caveat}", mean.value, mean.standard_error);
     }
     let times = column(|o| o.time_fs);
-    let drifts: [(&str, fn(&Observables) -> f64, &str); 2] = [
+    let drifts: [(&str, Pick, &str); 2] = [
         (
             "energy drift ",
             |o| o.total_ev,

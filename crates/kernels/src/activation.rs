@@ -80,6 +80,3 @@ fn normal_cdf<I: Isa, T: Real>(x: T) -> (T, T) {
     let inverse_root_two_pi = T::from_f64(0.398_942_280_401_432_7);
     (cdf, gaussian * inverse_root_two_pi)
 }
-
-#[cfg(test)]
-mod tests;

@@ -46,6 +46,3 @@ dispatched! {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -111,6 +111,3 @@ fn checked<T: Real>(
         );
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -138,6 +138,3 @@ fn covariance<I: Isa, T: Real>(g: &[T], x: &[T], mean: T) -> T {
 fn fold<T: Real>(p: [T; LANES]) -> T {
     ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]))
 }
-
-#[cfg(test)]
-mod tests;

@@ -72,6 +72,3 @@ dispatched! {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

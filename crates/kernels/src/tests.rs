@@ -1,7 +1,12 @@
-//! Every kernel against its naive twin on every back end, and every gradient against central differences in f64.
+//! The row kernels against naive twins on every back end, and their gradients against central differences in f64.
+//!
+//! The attention has a file of its own beside it.
 
 use crate::isa::on_every_backend;
 use crate::*;
+
+#[allow(clippy::approx_constant)] // the authors' value
+const TWO_PI_OF_THE_AUTHORS: f64 = 2.0 * 3.14159;
 
 /// Numbers in (−1, 1), a function of the seed (splitmix64).
 fn numbers<T: Real>(n: usize, seed: u64) -> Vec<T> {
@@ -46,73 +51,6 @@ fn assert_gradient(x: &[f64], gradient: &[f64], loss: impl Fn(&[f64]) -> f64) {
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn attention<T: Real>(shape: AttentionShape, qkvv: &[T]) -> Vec<T> {
-    let n = shape.n_atoms;
-    let mut out = vec![T::ZERO; n * n * shape.n_heads * shape.d_head];
-    // What the scratch held before must not matter.
-    let mut scratch = vec![T::from_f64(f64::NAN); shape.forward_scratch()];
-    triangular_attention(shape, 0..n, qkvv, &mut out, &mut scratch);
-    out
-}
-
-fn check_attention<T: Real>(tolerance: f64) {
-    let atoms = (1..=12).chain([17, 24, 33]);
-    for (case, n_atoms) in atoms.enumerate() {
-        let (n_heads, d_head) = (1 + case % 3, [16, 1, 3, 8, 12, 20][case % 6]);
-        let shape = AttentionShape { n_atoms, n_heads, d_head };
-        let width = n_heads * d_head;
-        let qkvv: Vec<T> = numbers(n_atoms * n_atoms * 4 * width, case as u64);
-        let out = attention(shape, &qkvv);
-        let mut twin = vec![T::ZERO; out.len()];
-        triangular_attention_naive(shape, &qkvv, &mut twin);
-        assert_close(&out, &f64s(&twin), tolerance);
-        // Two shares of the atoms i give the same bits as one.
-        let cut = n_atoms / 2;
-        let mut shares = vec![T::ZERO; out.len()];
-        let (front, back) = shares.split_at_mut(cut * n_atoms * width);
-        let mut scratch = vec![T::ZERO; shape.forward_scratch()];
-        triangular_attention(shape, 0..cut, &qkvv, front, &mut scratch);
-        triangular_attention(shape, cut..n_atoms, &qkvv, back, &mut scratch);
-        assert_eq!(shares, out);
-    }
-}
-
-#[test]
-fn attention_matches_its_definition_on_every_back_end() {
-    on_every_backend(|| {
-        // A few rounding errors of sums over up to 33 atoms.
-        check_attention::<f32>(5e-6);
-        check_attention::<f64>(1e-14);
-    });
-}
-
-#[test]
-fn attention_survives_large_scores_and_does_not_hide_nan() {
-    on_every_backend(|| {
-        let shape = AttentionShape { n_atoms: 5, n_heads: 1, d_head: 16 };
-        let mut qkvv: Vec<f32> = numbers::<f32>(25 * 64, 3).iter().map(|x| 100.0 * x).collect();
-        assert!(attention(shape, &qkvv).iter().all(|x| x.is_finite()));
-        qkvv[7] = f32::NAN;
-        assert!(attention(shape, &qkvv).iter().any(|x| x.is_nan()));
-    });
-}
-
-#[test]
-fn attention_backward_matches_central_differences() {
-    on_every_backend(|| {
-        for (n_atoms, n_heads, d_head) in [(1, 1, 3), (2, 2, 8), (4, 2, 3), (5, 1, 9)] {
-            let shape = AttentionShape { n_atoms, n_heads, d_head };
-            let n_rows = n_atoms * n_atoms;
-            let qkvv: Vec<f64> = numbers(n_rows * 4 * n_heads * d_head, 11);
-            let dout: Vec<f64> = numbers(n_rows * n_heads * d_head, 12);
-            let mut gradient = vec![f64::NAN; qkvv.len()];
-            let mut scratch = vec![f64::NAN; shape.backward_scratch()];
-            triangular_attention_backward(shape, &qkvv, &dout, &mut gradient, &mut scratch);
-            assert_gradient(&qkvv, &gradient, |qkvv| dot(&attention(shape, qkvv), &dout));
-        }
-    });
 }
 
 fn check_rows<T: Real>(tolerance: f64) {
@@ -250,7 +188,7 @@ fn radial_features_and_their_gradients_match_twin_and_central_differences() {
             let gaussian = |r: f64, k: usize| {
                 let sigma = widths[k].abs() + 0.01;
                 libm::exp(-0.5 * ((1.1 * r - 0.2 - centres[k]) / sigma).powi(2))
-                    / ((2.0f64 * 3.14159).sqrt() * sigma)
+                    / (TWO_PI_OF_THE_AUTHORS.sqrt() * sigma)
             };
             r.iter().flat_map(|&r| (0..5).map(move |k| (r, k))).map(|(r, k)| gaussian(r, k)).collect()
         };

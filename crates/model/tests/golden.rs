@@ -154,11 +154,11 @@ fn f64_jacobian_of_ethanol_matches_to_1e_8_and_lambda_to_six_digits() {
     let error = relative(&jacobian, &tensor(&fixture("jacobian.safetensors"), "ethanol.jacobian"));
     assert!(error < 1e-8, "{error:e}");
     let n = 27;
-    let (mut antisymmetric, mut all) = (0.0, 0.0);
+    let (mut antisymmetric, mut all) = (0.0_f64, 0.0_f64);
     for (a, b) in (0..n).flat_map(|a| (0..n).map(move |b| (a, b))) {
         antisymmetric += (0.5 * (jacobian[a * n + b] - jacobian[b * n + a])).powi(2);
         all += jacobian[a * n + b].powi(2);
     }
-    let lambda = (antisymmetric / all as f64).sqrt();
+    let lambda = (antisymmetric / all).sqrt();
     assert!((lambda - 0.7043688508124079).abs() < 5e-7, "{lambda}");
 }
