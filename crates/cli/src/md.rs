@@ -114,7 +114,7 @@ pub(crate) fn run(args: &MdArgs) -> Result<Done, AnyError> {
     let (ending, seconds) = simulate(simulation, n_steps, args.every, &mut records)?;
     println!("{}", folder.display());
     for (record, structure) in records.iter().zip(&structures) {
-        summarise(record, structure.n_atoms());
+        summarise(record, structure.n_atoms(), config.ensemble);
     }
     let simulated_fs: f64 = records.iter().filter_map(|r| r.observables.last()).map(|o| o.time_fs).sum();
     println!("speed         {:.3} ns/day ({:.1} s)", simulated_fs * 1e-6 * 86_400.0 / seconds, seconds);
@@ -190,7 +190,7 @@ fn simulate(
 type Pick = fn(&Observables) -> f64;
 
 /// Prints what a structure's run amounts to.
-fn summarise(record: &Record, n_atoms: usize) {
+fn summarise(record: &Record, n_atoms: usize, ensemble: Ensemble) {
     let frames = &record.observables;
     let averaged = &frames[frames.len() - (frames.len() as f64 * AVERAGED_SHARE) as usize..];
     let column = |pick: Pick| averaged.iter().map(pick).collect::<Vec<f64>>();
@@ -202,6 +202,17 @@ fn summarise(record: &Record, n_atoms: usize) {
         println!("temperature   {:.1} ± {:.1} K{caveat}", mean.value, mean.standard_error);
     }
     let times = column(|o| o.time_fs);
+    // Work and kinetic energy balance for any forces, so without a thermostat only heating tells of a missing potential.
+    let pumped: (&str, Pick, &str) = match ensemble {
+        Ensemble::Nve => {
+            ("heating      ", |o| o.kinetic_ev, "kinetic energy; what forces without a potential pump")
+        }
+        Ensemble::NvtLangevin { .. } => (
+            "energy drift ",
+            |o| o.total_ev,
+            "work-integrated total energy; what forces without a potential pump",
+        ),
+    };
     let drifts: [(&str, Pick, &str); 2] = [
         (
             "energy drift ",
