@@ -214,11 +214,7 @@ fn summarise(record: &Record, n_atoms: usize, ensemble: Ensemble) {
         ),
     };
     let drifts: [(&str, Pick, &str); 2] = [
-        (
-            "energy drift ",
-            |o| o.total_ev,
-            "work-integrated total energy; what forces without a potential pump",
-        ),
+        pumped,
         (
             "conserved    ",
             |o| o.conserved_ev,
