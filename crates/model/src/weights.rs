@@ -5,14 +5,21 @@
 use crate::{Card, ConfigError, Layout, ModelConfig, Network, Target};
 use mdet_kernels::Real;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Metadata key of the architecture.
-const CONFIG_KEY: &str = "mdet.config";
-/// Metadata key of the card.
-const CARD_KEY: &str = "mdet.card";
+/// The one metadata key: a [`Header`] as JSON. A second key would make the file's bytes, and so its hash, depend on
+/// hash order.
+const HEADER_KEY: &str = "mdet";
+
+/// What a model file says beside its tensors.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header<Architecture, Provenance> {
+    config: Architecture,
+    card: Provenance,
+}
 
 /// A model as it lies in a file: architecture, card and parameters in the layout's order.
 #[derive(Debug, Clone)]
@@ -147,11 +154,11 @@ impl Model {
     /// As [`Model::read`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ModelError> {
         let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let metadata = header.metadata().as_ref();
-        let text = |key| metadata.and_then(|m| m.get(key)).ok_or(ModelError::NoConfig { key });
-        let json = |what| move |source| ModelError::Json { what, source };
-        let config: ModelConfig = serde_json::from_str(text(CONFIG_KEY)?).map_err(json(CONFIG_KEY))?;
-        let card = serde_json::from_str(text(CARD_KEY)?).map_err(json(CARD_KEY))?;
+        let text = header.metadata().as_ref().and_then(|m| m.get(HEADER_KEY));
+        let text = text.ok_or(ModelError::NoConfig { key: HEADER_KEY })?;
+        let json = |source| ModelError::Json { what: "the file's header", source };
+        let Header { config, card } =
+            serde_json::from_str::<Header<ModelConfig, Card>>(text).map_err(json)?;
         config.validate()?;
         let values = read_tensors(&Layout::new(&config), &SafeTensors::deserialize(bytes)?)?;
         Ok(Self { config, card, values })
@@ -197,12 +204,9 @@ impl Model {
             let data = &bytes[4 * tensor.range.start..4 * tensor.range.end];
             views.push((tensor.name.clone(), TensorView::new(Dtype::F32, tensor.shape.clone(), data)?));
         }
-        let json = |what| move |source| ModelError::Json { what, source };
-        let metadata = HashMap::from([
-            (CONFIG_KEY.to_string(), serde_json::to_string(&self.config).map_err(json(CONFIG_KEY))?),
-            (CARD_KEY.to_string(), serde_json::to_string(&self.card).map_err(json(CARD_KEY))?),
-        ]);
-        Ok(safetensors::serialize(views, Some(metadata))?)
+        let header = serde_json::to_string(&Header { config: &self.config, card: &self.card });
+        let header = header.map_err(|source| ModelError::Json { what: "the file's header", source })?;
+        Ok(safetensors::serialize(views, Some(HashMap::from([(HEADER_KEY.to_string(), header)])))?)
     }
 
     /// Writes the model file, complete or not at all: a neighbour is written first and then renamed.
