@@ -85,7 +85,7 @@ pub(crate) fn run(args: &MdArgs) -> Result<Done, AnyError> {
     let config = args.config()?;
     let n_steps = args.n_steps()?;
     let structures: Vec<Structure> = args.input.read(&model.card)?.into_iter().map(|(_, s)| s).collect();
-    let force_field = NetForceRemoved { inner: args.model.force_field(&model)? };
+    let force_field = NetForceRemoved::new(args.model.force_field(&model)?);
     let simulation = Simulation::new(structures.clone(), force_field, config)?;
 
     let folder = args.out.clone().unwrap_or_else(|| {

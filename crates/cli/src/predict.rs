@@ -43,7 +43,7 @@ pub(crate) fn run(args: &PredictArgs) -> Result<Done, AnyError> {
     let (frames, structures): (Vec<_>, Vec<Structure>) = args.input.read(&model.card)?.into_iter().unzip();
     let raw = args.model.force_field(&model)?;
     let mut force_field: Box<dyn ForceField> =
-        if args.raw { raw } else { Box::new(NetForceRemoved { inner: raw }) };
+        if args.raw { raw } else { Box::new(NetForceRemoved::new(raw)) };
     let stop = interrupt::flag()?;
     let mut progress = Progress::new(frames.len() as u64);
     let mut bytes = Vec::new();

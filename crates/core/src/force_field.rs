@@ -22,12 +22,13 @@ pub enum ForceFieldError {
 ///
 /// Wrappers stack in one order, from the outside in:
 /// 1. [`NetForceRemoved`](crate::NetForceRemoved): last on the forces, so that what the user sees has no net force;
-/// 2. averages over rotations (frame averaging) and a random rotation offset, which turn positions before and forces
-///    after; the offset turns the whole frame average;
+/// 2. [`FrameAveraged`](crate::FrameAveraged): the mean over a set of rotations;
 /// 3. a committee's mean over its members;
 /// 4. the network or the potential.
 ///
-/// The removal is linear in the forces and turns with the molecule, so outside of 2 and 3 it is done once.
+/// The removal is linear in the forces and turns with the molecule, so outside of 2 and 3 it is done once. The random
+/// rotation offset of dynamics is no wrapper, as it depends on replica and step: the simulation turns the structures
+/// before the whole stack and its forces after ([`forces_in_frames`](crate::frames::forces_in_frames)).
 pub trait ForceField {
     /// Writes the forces of all structures, eV/Å, one `[x, y, z]` per atom, structures one after another.
     ///

@@ -34,6 +34,32 @@ pub fn remove_net_force_and_torque(positions: &[[f64; 3]], forces: &mut [[f64; 3
     remove_rigid_motion(|_| 1.0, positions, forces);
 }
 
+/// Changes the forces as little as possible to make the net force zero; the torque about the centroid stays.
+pub fn remove_net_force(forces: &mut [[f64; 3]]) {
+    if forces.is_empty() {
+        return;
+    }
+    let internal = displacements(&|_| 1.0, forces);
+    for (force, f) in forces.iter_mut().zip(internal) {
+        *force = f.into();
+    }
+}
+
+/// Changes the forces as little as possible to make the torque about the centroid zero; the net force stays.
+///
+/// # Panics
+/// As [`remove_net_force_and_torque`].
+pub fn remove_net_torque(positions: &[[f64; 3]], forces: &mut [[f64; 3]]) {
+    let mut internal = forces.to_vec();
+    remove_net_force(&mut internal);
+    let mean: Vec<[f64; 3]> =
+        forces.iter().zip(&internal).map(|(f, d)| std::array::from_fn(|k| f[k] - d[k])).collect();
+    remove_rigid_motion(|_| 1.0, positions, &mut internal);
+    for ((force, f), mean) in forces.iter_mut().zip(internal).zip(mean) {
+        *force = std::array::from_fn(|k| f[k] + mean[k]);
+    }
+}
+
 /// Removes the motion of the centre of mass and the angular momentum about it from the velocities.
 ///
 /// `masses_u`: u, one per atom and positive; `positions`: Å; `velocities`: any unit, one `[x, y, z]` per atom.
