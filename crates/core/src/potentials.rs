@@ -1,8 +1,9 @@
-//! Analytic potentials with exact forces: what dynamics and analysis are tested against.
+//! Analytic potentials with exact forces and Jacobians: what dynamics and analysis are tested against.
 //!
 //! Deliberately absent: parameters of real substances, cutoffs, speed.
 
 use crate::force_field::{ForceField, ForceFieldError, by_structure, check_finite};
+use crate::force_jacobian::ForceJacobian;
 use crate::structure::{Structure, distance};
 
 /// Every atom in a harmonic well of its own, an external field: E = Σ_i ½ k |r_i − w_i|².
@@ -54,28 +55,35 @@ impl Morse {
     /// # Panics
     /// When a bond names an atom that the structure does not have.
     pub fn energy(&self, structure: &Structure) -> f64 {
-        pair_energy(structure, self.bonds.iter().copied(), |r| self.pair(r).0)
+        pair_energy(structure, self.bonds.iter().copied(), |r| self.pair(r)[0])
     }
 
-    /// Energy in eV and its derivative in eV/Å at distance r.
-    fn pair(&self, r: f64) -> (f64, f64) {
-        let decay = (-self.width_per_angstrom * (r - self.length_angstrom)).exp();
-        let energy = self.depth_ev * (1.0 - decay).powi(2);
-        (energy, 2.0 * self.depth_ev * self.width_per_angstrom * (1.0 - decay) * decay)
+    /// Energy and its first two derivatives at distance r: eV, eV/Å, eV/Å².
+    fn pair(&self, r: f64) -> [f64; 3] {
+        let (depth, width) = (self.depth_ev, self.width_per_angstrom);
+        let decay = (-width * (r - self.length_angstrom)).exp();
+        [
+            depth * (1.0 - decay).powi(2),
+            2.0 * depth * width * (1.0 - decay) * decay,
+            2.0 * depth * width * width * (2.0 * decay - 1.0) * decay,
+        ]
     }
 }
 
 impl LennardJones {
     /// Potential energy, eV; zero with all atoms far apart.
     pub fn energy(&self, structure: &Structure) -> f64 {
-        pair_energy(structure, all_pairs(structure.n_atoms()), |r| self.pair(r).0)
+        pair_energy(structure, all_pairs(structure.n_atoms()), |r| self.pair(r)[0])
     }
 
-    /// Energy in eV and its derivative in eV/Å at distance r.
-    fn pair(&self, r: f64) -> (f64, f64) {
+    /// Energy and its first two derivatives at distance r: eV, eV/Å, eV/Å².
+    fn pair(&self, r: f64) -> [f64; 3] {
         let sixth = (self.sigma_angstrom / r).powi(6);
-        let energy = 4.0 * self.depth_ev * (sixth * sixth - sixth);
-        (energy, 4.0 * self.depth_ev * (6.0 * sixth - 12.0 * sixth * sixth) / r)
+        [
+            4.0 * self.depth_ev * (sixth * sixth - sixth),
+            4.0 * self.depth_ev * (6.0 * sixth - 12.0 * sixth * sixth) / r,
+            4.0 * self.depth_ev * (156.0 * sixth * sixth - 42.0 * sixth) / (r * r),
+        ]
     }
 }
 
@@ -94,7 +102,7 @@ impl ForceField for Harmonic {
 impl ForceField for Morse {
     fn forces(&mut self, batch: &[Structure], forces: &mut [[f64; 3]]) -> Result<(), ForceFieldError> {
         for (structure, forces) in by_structure(batch, forces) {
-            pair_forces(structure, self.bonds.iter().copied(), |r| self.pair(r).1, forces);
+            pair_forces(structure, self.bonds.iter().copied(), |r| self.pair(r)[1], forces);
         }
         check_finite(batch, forces)
     }
@@ -103,9 +111,30 @@ impl ForceField for Morse {
 impl ForceField for LennardJones {
     fn forces(&mut self, batch: &[Structure], forces: &mut [[f64; 3]]) -> Result<(), ForceFieldError> {
         for (structure, forces) in by_structure(batch, forces) {
-            pair_forces(structure, all_pairs(structure.n_atoms()), |r| self.pair(r).1, forces);
+            pair_forces(structure, all_pairs(structure.n_atoms()), |r| self.pair(r)[1], forces);
         }
         check_finite(batch, forces)
+    }
+}
+
+impl ForceJacobian for Harmonic {
+    fn jacobian(&mut self, structure: &Structure) -> Result<Vec<f64>, ForceFieldError> {
+        let size = 3 * structure.n_atoms();
+        let mut jacobian = vec![0.0; size * size];
+        jacobian.iter_mut().step_by(size + 1).for_each(|entry| *entry = -self.stiffness_ev_per_angstrom2);
+        Ok(jacobian)
+    }
+}
+
+impl ForceJacobian for Morse {
+    fn jacobian(&mut self, structure: &Structure) -> Result<Vec<f64>, ForceFieldError> {
+        Ok(pair_jacobian(structure, self.bonds.iter().copied(), |r| self.pair(r)))
+    }
+}
+
+impl ForceJacobian for LennardJones {
+    fn jacobian(&mut self, structure: &Structure) -> Result<Vec<f64>, ForceFieldError> {
+        Ok(pair_jacobian(structure, all_pairs(structure.n_atoms()), |r| self.pair(r)))
     }
 }
 
@@ -142,16 +171,42 @@ fn pair_forces(
     }
 }
 
+/// ∂F_i/∂r_j = E″ u uᵀ + (E′/r) (1 − u uᵀ) with u from i to j; the same for j, i; the negative for i, i and j, j.
+fn pair_jacobian(
+    structure: &Structure,
+    pairs: impl Iterator<Item = [usize; 2]>,
+    derivatives: impl Fn(f64) -> [f64; 3],
+) -> Vec<f64> {
+    let positions = structure.positions();
+    let size = 3 * structure.n_atoms();
+    let mut jacobian = vec![0.0; size * size];
+    for [i, j] in pairs {
+        let r = distance(&positions[i], &positions[j]);
+        let [_, slope, curvature] = derivatives(r);
+        let along: [f64; 3] = std::array::from_fn(|k| (positions[j][k] - positions[i][k]) / r);
+        for (a, b) in (0..3).flat_map(|a| (0..3).map(move |b| (a, b))) {
+            let parallel = along[a] * along[b];
+            let across = if a == b { 1.0 - parallel } else { -parallel };
+            let entry = curvature * parallel + slope / r * across;
+            for (first, second, sign) in [(i, j, 1.0), (j, i, 1.0), (i, i, -1.0), (j, j, -1.0)] {
+                jacobian[(3 * first + a) * size + 3 * second + b] += sign * entry;
+            }
+        }
+    }
+    jacobian
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::force_jacobian::CentralDifferences;
 
     fn structure() -> Structure {
         let positions = vec![[0.0, 0.1, -0.2], [1.1, 0.3, 0.0], [0.4, 1.3, 0.9], [-0.8, 0.2, 1.2]];
         Structure::new(vec![10; 4], positions, 0, 1).unwrap()
     }
 
-    fn check_forces(mut force_field: impl ForceField, energy: impl Fn(&Structure) -> f64) {
+    fn check_forces(mut force_field: impl ForceJacobian + Clone, energy: impl Fn(&Structure) -> f64) {
         let mut forces = [[0.0; 3]; 4];
         force_field.forces(&[structure()], &mut forces).unwrap();
         let step = 1e-6;
@@ -171,24 +226,30 @@ mod tests {
                 );
             }
         }
+        let exact = force_field.jacobian(&structure()).unwrap();
+        let twin = CentralDifferences { inner: force_field, step_angstrom: 1e-5 }.jacobian(&structure());
+        for (entry, (exact, twin)) in exact.iter().zip(twin.unwrap()).enumerate() {
+            // Lennard-Jones' F‴ of 2e4 eV/Å⁴ leaves F‴h²/6 = 3e-7 eV/Å²; entries reach 100.
+            assert!((exact - twin).abs() < 1e-6, "entry {entry}: {exact} {twin}");
+        }
     }
 
     #[test]
-    fn harmonic_forces_match_central_differences() {
+    fn harmonic_forces_and_jacobian_match_central_differences() {
         let wells = vec![[0.1, 0.0, 0.3], [1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [-1.0, 0.5, 1.0]];
         let harmonic = Harmonic { stiffness_ev_per_angstrom2: 3.0, wells };
         check_forces(harmonic.clone(), |structure| harmonic.energy(structure));
     }
 
     #[test]
-    fn morse_forces_match_central_differences() {
+    fn morse_forces_and_jacobian_match_central_differences() {
         let bonds = vec![[0, 1], [2, 0], [2, 3]];
         let morse = Morse { depth_ev: 2.0, width_per_angstrom: 1.5, length_angstrom: 1.2, bonds };
         check_forces(morse.clone(), |structure| morse.energy(structure));
     }
 
     #[test]
-    fn lennard_jones_forces_match_central_differences() {
+    fn lennard_jones_forces_and_jacobian_match_central_differences() {
         let lennard_jones = LennardJones { depth_ev: 0.5, sigma_angstrom: 1.1 };
         check_forces(lennard_jones.clone(), |structure| lennard_jones.energy(structure));
     }
