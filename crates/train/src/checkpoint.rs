@@ -1,6 +1,6 @@
 //! The state of a run in one safetensors file: parameters, moments, average and step, for an exact resume.
 
-use crate::AdamW;
+use crate::Optimiser;
 use mdet_core::atomic_write;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub(crate) struct State {
     pub values: Vec<f32>,
     /// Average of the trainable parameters.
     pub average: Vec<f32>,
-    pub optimiser: AdamW<f32>,
+    pub optimiser: Optimiser<f32>,
 }
 
 /// Why a run's state cannot be saved or read.

@@ -22,9 +22,15 @@ pub struct TrainConfig {
     pub curriculum_steps: u64,
     /// Steps over which the learning rate rises from zero.
     pub warmup_steps: u64,
-    /// Highest learning rate; it falls to zero along a cosine.
+    /// Highest learning rate.
     pub learning_rate: f64,
-    /// AdamW's decoupled weight decay.
+    /// How the learning rate falls to zero.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// How gradients become steps.
+    #[serde(default)]
+    pub optimiser: OptimiserName,
+    /// Decoupled weight decay.
     pub weight_decay: f64,
     /// Largest gradient norm; longer gradients are scaled down to it.
     pub clip_norm: f64,
@@ -40,6 +46,31 @@ pub struct TrainConfig {
     pub frequencies: Frequencies,
     /// The architecture.
     pub model: ModelConfig,
+}
+
+/// The learning rate after the warm-up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// A cosine to zero over the whole run, as published.
+    #[default]
+    Cosine,
+    /// Constant, then linear to zero (warm-up, stable, decay): a run can be made longer while it is constant.
+    Trapezoid {
+        /// Steps of the fall at the end.
+        decay_steps: u64,
+    },
+}
+
+/// The optimiser.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimiserName {
+    /// AdamW for every parameter, as published.
+    #[default]
+    Adamw,
+    /// Muon for the inner matrices, AdamW for the rest.
+    Muon,
 }
 
 /// A setting out of range.

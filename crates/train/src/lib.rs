@@ -1,4 +1,4 @@
-//! Training MD-ET: batches with rotated copies, the Euclidean force loss, AdamW, and a resumable run.
+//! Training MD-ET: batches with rotated copies, the Euclidean force loss, AdamW and Muon, and a resumable run.
 //!
 //! Deliberately absent so far: fine-tuning, other losses, several machines.
 
@@ -6,14 +6,16 @@ mod batch;
 mod checkpoint;
 mod config;
 mod gradient;
+mod muon;
 mod optimiser;
 mod run;
 mod validate;
 
 pub use batch::{Batches, Sample};
 pub use checkpoint::CheckpointError;
-pub use config::{ConfigError, TrainConfig};
+pub use config::{ConfigError, OptimiserName, Schedule, TrainConfig};
 pub use gradient::{BatchGradient, euclidean_loss};
-pub use optimiser::{AdamW, clip_to_norm, learning_rate};
+pub use muon::Matrix;
+pub use optimiser::{Optimiser, clip_to_norm, learning_rate};
 pub use run::{Progress, TrainError, train};
 pub use validate::{ForceErrors, validate};

@@ -10,12 +10,13 @@
 use crate::checkpoint::State;
 use crate::gradient::BatchGradient;
 use crate::{
-    AdamW, Batches, CheckpointError, ConfigError, TrainConfig, clip_to_norm, learning_rate, validate,
+    Batches, CheckpointError, ConfigError, Matrix, Optimiser, OptimiserName, TrainConfig, clip_to_norm,
+    learning_rate, validate,
 };
 use mdet_core::atomic_write;
 use mdet_core::constants::HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
 use mdet_data::{CorpusError, Dataset};
-use mdet_model::{Card, Domain, Model, ModelError, Network, ValidationError};
+use mdet_model::{Card, Domain, Layout, Model, ModelError, Network, Tensor, ValidationError};
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -70,7 +71,10 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// The folder holds a run of another configuration.
-    #[error("{path} holds another configuration: resume with the one it was started with")]
+    #[error(
+        "{path} holds another configuration: resume with the one it was started with (only n_steps, schedule, \
+         checkpoint_minutes and validation_structures may change)"
+    )]
     OtherRun {
         /// The configuration file.
         path: PathBuf,
@@ -137,7 +141,7 @@ struct Run<'a> {
     folder: &'a Path,
     validation: &'a Dataset,
     network: Network<f32>,
-    optimiser: AdamW<f32>,
+    optimiser: Optimiser<f32>,
     /// The model as saved: its values are the average.
     model: Model,
 }
@@ -157,16 +161,22 @@ impl<'a> Run<'a> {
         let config_path = folder.join("config.toml");
         let text = toml::to_string(config).expect("a configuration is plain data");
         match std::fs::read_to_string(&config_path) {
-            Ok(found) if found != text => return Err(TrainError::OtherRun { path: config_path }),
-            Ok(_) => {}
-            Err(_) => atomic_write(&config_path, text.as_bytes()).map_err(io(&config_path))?,
+            Ok(found) if !continues(&found, config) => {
+                return Err(TrainError::OtherRun { path: config_path });
+            }
+            Ok(found) if found == text => {}
+            _ => atomic_write(&config_path, text.as_bytes()).map_err(io(&config_path))?,
         }
         let mut model = Model::random(config.model.clone(), config.frequencies, config.seed)
             .map_err(ConfigError::from)?;
         model.card = card(config, dataset);
         let network: Network<f32> = model.network().map_err(ConfigError::from)?;
         let n_trainable = network.layout().n_trainable();
-        let optimiser = AdamW::new(n_trainable, config.weight_decay);
+        let matrices = match config.optimiser {
+            OptimiserName::Adamw => Vec::new(),
+            OptimiserName::Muon => inner_matrices(network.layout()),
+        };
+        let optimiser = Optimiser::muon(n_trainable, config.weight_decay, matrices);
         let mut run = Self { config, folder, validation, network, optimiser, model };
         let state_path = folder.join("state.safetensors");
         if state_path.exists() {
@@ -188,7 +198,7 @@ impl<'a> Run<'a> {
     fn step(&mut self, gradient: &[f32]) {
         let config = self.config;
         let step = self.optimiser.n_steps;
-        let rate = learning_rate(step, config.learning_rate, config.warmup_steps, config.n_steps);
+        let rate = rate(config, step);
         self.optimiser.step(self.network.trainable_mut(), gradient, rate);
         // Early on the average follows closely, so that the random start is forgotten: min(decay, (1 + n)/(10 + n)).
         let done = self.optimiser.n_steps as f64;
@@ -231,6 +241,34 @@ impl<'a> Run<'a> {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
         file.and_then(|mut file| writeln!(file, "{line}")).map_err(|source| TrainError::Io { path, source })
     }
+}
+
+/// Whether a run with the saved configuration can go on with `config`: its past steps are the same.
+///
+/// A run is made longer while its learning rate is constant; how often it is looked at changes nothing.
+fn continues(saved: &str, config: &TrainConfig) -> bool {
+    toml::from_str::<TrainConfig>(saved).is_ok_and(|saved| {
+        let TrainConfig { n_steps, schedule, checkpoint_minutes, validation_structures, .. } = *config;
+        TrainConfig { n_steps, schedule, checkpoint_minutes, validation_structures, ..saved } == *config
+    })
+}
+
+fn rate(config: &TrainConfig, step: u64) -> f64 {
+    learning_rate(step, config.learning_rate, config.warmup_steps, config.n_steps, config.schedule)
+}
+
+/// The matrices between two hidden vectors: of the layers, the composer and the pooling.
+fn inner_matrices(layout: &Layout) -> Vec<Matrix> {
+    let is_inner = |tensor: &&Tensor| {
+        let inside = ["layers.", "composer.", "decomposer."].iter().any(|part| tensor.name.starts_with(part));
+        inside && tensor.shape.len() == 2
+    };
+    let matrix = |tensor: &Tensor| Matrix {
+        range: tensor.range.clone(),
+        n_rows: tensor.shape[0],
+        n_columns: tensor.shape[1],
+    };
+    layout.tensors().iter().filter(is_inner).map(matrix).collect()
 }
 
 /// What the data cover, for the model's card.
@@ -289,7 +327,7 @@ impl Window {
             n_steps: config.n_steps,
             loss_mev_per_angstrom: 1e3 * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM * self.loss / n_steps,
             gradient_norm: self.norm,
-            learning_rate: learning_rate(step, config.learning_rate, config.warmup_steps, config.n_steps),
+            learning_rate: rate(config, step),
             structures_per_s: self.n_structures as f64 / seconds,
             eta_s: seconds / n_steps * (config.n_steps - step) as f64,
             validation_mae_mev_per_angstrom: error,

@@ -4,7 +4,7 @@
 
 use mdet_data::Dataset;
 use mdet_model::{Frequencies, Model, ModelConfig};
-use mdet_train::{Batches, TrainConfig, TrainError, learning_rate, train};
+use mdet_train::{Batches, OptimiserName, Schedule, TrainConfig, TrainError, learning_rate, train};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,6 +20,8 @@ fn config() -> TrainConfig {
         curriculum_steps: 20,
         warmup_steps: 10,
         learning_rate: 2e-3,
+        schedule: Schedule::Cosine,
+        optimiser: OptimiserName::Muon,
         weight_decay: 1e-7,
         clip_norm: 1.0,
         ema_decay: 0.9,
@@ -68,6 +70,20 @@ fn a_stopped_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit_on_any_thre
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
         .collect();
     assert_eq!(steps, [50, 100]);
+}
+
+#[test]
+fn a_run_with_a_constant_rate_is_made_longer_as_if_it_had_been_planned_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    let config_of =
+        |n_steps| TrainConfig { n_steps, schedule: Schedule::Trapezoid { decay_steps: 10 }, ..config() };
+    let planned = train(&config_of(110), &folder.path().join("planned"), &stop, &mut |_| ()).unwrap();
+    let longer = folder.path().join("longer");
+    train(&config_of(70), &longer, &stop, &mut |p| stop.store(p.step == 50, Ordering::Relaxed)).unwrap();
+    stop.store(false, Ordering::Relaxed);
+    let longer = train(&config_of(110), &longer, &stop, &mut |_| ()).unwrap();
+    assert_eq!(longer.values, planned.values);
 }
 
 #[test]
@@ -123,10 +139,12 @@ fn copies_are_rigid_motions_of_structure_and_labels() {
 }
 
 #[test]
-fn the_learning_rate_rises_linearly_and_falls_along_a_cosine() {
-    let rate = |step| learning_rate(step, 1.0, 10, 110);
+fn the_learning_rate_rises_linearly_and_falls_along_a_cosine_or_at_the_end() {
+    let rate = |step| learning_rate(step, 1.0, 10, 110, Schedule::Cosine);
     assert_eq!((rate(0), rate(9)), (0.1, 1.0));
     assert!((rate(60) - 0.5).abs() < 1e-12 && rate(110) < 1e-12);
+    let rate = |step| learning_rate(step, 1.0, 10, 110, Schedule::Trapezoid { decay_steps: 20 });
+    assert_eq!((rate(0), rate(50), rate(90), rate(100), rate(110)), (0.1, 1.0, 1.0, 0.5, 0.0));
 }
 
 #[test]
