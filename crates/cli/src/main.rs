@@ -2,8 +2,11 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C with everything written.
 
+mod eval;
 mod input;
 mod interrupt;
+mod judgement;
+mod labelled;
 mod md;
 mod model;
 mod model_choice;
@@ -36,6 +39,8 @@ enum Verb {
     Md(md::MdArgs),
     /// Write the predicted forces of every frame of an XYZ file.
     Predict(predict::PredictArgs),
+    /// Compare a model's forces with reference forces.
+    Eval(eval::EvalArgs),
     /// Show a model, or take the authors' weights.
     #[command(subcommand)]
     Model(model::ModelVerb),
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Md(args) => md::run(&args),
         Verb::Predict(args) => predict::run(&args),
+        Verb::Eval(args) => eval::run(&args),
         Verb::Model(verb) => model::run(&verb),
         Verb::Train(args) => train::run(&args),
     };

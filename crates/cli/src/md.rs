@@ -1,6 +1,7 @@
 //! `mdet md`: molecular dynamics of every frame of a file, into a run folder, with a summary.
 
 use crate::input::{InputArgs, at};
+use crate::judgement::hex;
 use crate::model_choice::{ModelArgs, Precision};
 use crate::progress::Progress;
 use crate::run_folder::{self, Record};
@@ -231,8 +232,4 @@ fn summarise(record: &Record, n_atoms: usize, ensemble: Ensemble) {
         None => println!("bonds         all {} bonds of the first frame hold", record.bonds.pairs.len()),
         Some((time_fs, bonds)) => println!("bonds         BROKEN at {time_fs} fs: {}", bonds.join(", ")),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

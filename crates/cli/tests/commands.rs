@@ -176,6 +176,24 @@ fn model_info_and_import_say_what_they_found() {
     assert!(info.contains("3 layers, width 48") && info.contains("without its electron configuration"));
 }
 
+#[test]
+fn eval_compares_forces_and_refuses_structures_without_them() {
+    let folder = folder_with("water.xyz", WATER.as_bytes());
+    let here = folder.path();
+    assert_refused(here, &["eval", "built-in", "water.xyz"], "expected reference forces");
+    assert!(mdet(here, &["predict", "water.xyz", "-o", "labelled.xyz"]).status.success());
+    let output = mdet(here, &["eval", "built-in", "labelled.xyz"]);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    // The model's own forces: no error at all.
+    assert!(stdout.contains("component MAE 0.00 meV/Å"), "{stdout}");
+    let json = std::fs::read_to_string(here.join("eval-labelled.json")).unwrap();
+    for expected in ["\"mdet eval built-in labelled.xyz\"", "model_sha256", "\"kind\": \"accuracy\""] {
+        assert!(json.contains(expected), "{json}");
+    }
+    assert_eq!(mdet_data::read_file(&here.join("eval-labelled.worst.xyz")).unwrap().len(), 1);
+    assert_refused(here, &["eval", "built-in", "labelled.xyz"], "--overwrite");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_the_run_with_complete_files() {

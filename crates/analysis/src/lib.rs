@@ -1,0 +1,17 @@
+//! Judgements of force fields: numbers with uncertainties, as structs that are written as JSON.
+//!
+//! Everything here sees a force field through `core::ForceField` or the numbers it gave, so that a network, a
+//! committee and an analytic potential are judged alike. Dynamics is run elsewhere and comes in as series.
+//!
+//! | module | question |
+//! |---|---|
+//! | [`accuracy`] | how far are predicted forces from reference forces? |
+//! | [`statistics`] | how sure is a number? |
+//!
+//! Deliberately absent: files, plots and dynamics.
+
+pub mod accuracy;
+pub mod statistics;
+
+pub use accuracy::Accuracy;
+pub use statistics::{Estimate, Histogram, Spread};

@@ -1,0 +1,164 @@
+//! `mdet eval`: force errors of a model against reference forces.
+
+use crate::input::at;
+use crate::judgement::{Judge, JudgeArgs};
+use crate::labelled::{self, Labelled};
+use crate::model_choice::Precision;
+use crate::progress::Progress;
+use crate::{AnyError, Done, interrupt};
+use clap::Args;
+use mdet_analysis::accuracy::{Accuracy, Errors, Sample};
+use mdet_core::constants::KCAL_PER_MOL_IN_EV;
+use mdet_core::{ForceField, NetForceRemoved, Structure, atomic_write};
+use mdet_data::{FrameView, write_frame};
+use mdet_report::Judgement;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+/// Compare a model's forces with reference forces: errors by element, charge, size, source and molecule.
+///
+/// Intervals are 95 % bootstrap intervals over molecules, or over structures where there are fewer than 20 molecules.
+/// Net force and torque are removed unless --raw, as dynamics does. Beside the result file stand the worst frames as
+/// extended XYZ with the reference forces. `mdet report` draws the parity plot and the histogram.
+///
+/// Example: mdet eval built-in val.npz
+#[derive(Args)]
+pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    judge: JudgeArgs,
+    /// Labelled structures: extended XYZ with forces, or a corpus (.npz).
+    #[arg(value_name = "DATA")]
+    data: PathBuf,
+    /// Precision of the network.
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Precision,
+    /// Leave net force and torque in.
+    #[arg(long)]
+    raw: bool,
+}
+
+/// Structures between looks at Ctrl-C.
+const BATCH: usize = 64;
+
+pub(crate) fn run(args: &EvalArgs) -> Result<Done, AnyError> {
+    let mut judge = Judge::start(&args.judge, "eval", &args.data)?;
+    judge.note_input(&args.data)?;
+    let items = labelled::read(&args.data)?;
+    if let Some(frame) = items.iter().position(|item| item.forces.is_none()) {
+        let file = args.data.display();
+        return Err(format!("{file}: structure {frame}: expected reference forces, found none").into());
+    }
+    let n_outside = labelled::outside_domain(&judge.model.card, &items).iter().filter(|&&out| out).count();
+    if n_outside > 0 {
+        eprintln!("mdet: warning: {n_outside} of {} structures are outside the model's domain", items.len());
+    }
+    let raw: Box<dyn ForceField> = match args.precision {
+        Precision::F32 => Box::new(judge.single()?),
+        Precision::F64 => Box::new(judge.double()?),
+    };
+    let force_field: Box<dyn ForceField> = if args.raw { raw } else { Box::new(NetForceRemoved::new(raw)) };
+    let Some(predicted) = predict(force_field, &items)? else { return Ok(Done::Interrupted) };
+    let samples: Vec<Sample<'_>> = items
+        .iter()
+        .zip(&predicted)
+        .map(|(item, predicted)| Sample {
+            structure: &item.structure,
+            predicted,
+            reference: item.forces.as_deref().unwrap_or_default(),
+            source: &item.source,
+            molecule: &item.molecule,
+        })
+        .collect();
+    let accuracy = Accuracy::of(&samples, judge.seed)?;
+    print(&accuracy);
+    let worst = judge.out.with_extension("worst.xyz");
+    atomic_write(&worst, &worst_frames(&accuracy, &items)?).map_err(at(&worst))?;
+    println!("worst frames  {}", worst.display());
+    judge.finish(Judgement::Accuracy(accuracy))
+}
+
+/// Forces of every structure; `None` when Ctrl-C came first.
+fn predict(
+    mut force_field: Box<dyn ForceField>,
+    items: &[Labelled],
+) -> Result<Option<Vec<Vec<[f64; 3]>>>, AnyError> {
+    let stop = interrupt::flag()?;
+    let mut progress = Progress::new(items.len() as u64);
+    let mut predicted = Vec::with_capacity(items.len());
+    for chunk in items.chunks(BATCH) {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let batch: Vec<Structure> = chunk.iter().map(|item| item.structure.clone()).collect();
+        let mut forces = vec![[0.0; 3]; batch.iter().map(Structure::n_atoms).sum()];
+        force_field.forces(&batch, &mut forces)?;
+        let mut rest = forces.as_slice();
+        for structure in &batch {
+            let (own, later) = rest.split_at(structure.n_atoms());
+            predicted.push(own.to_vec());
+            rest = later;
+        }
+        progress.at(predicted.len() as u64, || "structures".to_string());
+    }
+    progress.finish();
+    Ok(Some(predicted))
+}
+
+fn worst_frames(accuracy: &Accuracy, items: &[Labelled]) -> Result<Vec<u8>, AnyError> {
+    let mut bytes = Vec::new();
+    for frame in &accuracy.worst {
+        let Labelled { structure, forces, molecule, .. } = &items[frame.index];
+        let key_values = [
+            ("index".to_string(), frame.index.to_string()),
+            ("molecule".to_string(), molecule.clone()),
+            ("error_mev_per_angstrom".to_string(), format!("{:.3}", frame.euclidean_mev_per_angstrom)),
+        ];
+        let view = FrameView {
+            numbers: structure.numbers(),
+            positions: structure.positions(),
+            velocities: None,
+            forces: forces.as_deref(),
+            energy_ev: None,
+            charge: Some(structure.charge()),
+            multiplicity: Some(structure.multiplicity()),
+            key_values: &key_values,
+        };
+        write_frame(&mut bytes, &view)?;
+    }
+    Ok(bytes)
+}
+
+/// Groups printed per property; the result file has all.
+const PRINTED: usize = 8;
+
+fn print(accuracy: &Accuracy) {
+    let all = &accuracy.overall;
+    let (mae, euclidean) = (&all.component_mae_mev_per_angstrom, &all.euclidean_mev_per_angstrom);
+    println!(
+        "structures    {} of {} molecules, {} atoms; 95 % intervals over {}",
+        all.n_structures, accuracy.n_molecules, all.n_atoms, accuracy.intervals_over
+    );
+    let kcal = |mev: f64| mev * 1e-3 / KCAL_PER_MOL_IN_EV;
+    for (name, estimate) in
+        [("component MAE", mae), ("per atom", euclidean), ("RMSE", &all.rmse_mev_per_angstrom)]
+    {
+        println!("{name:<13} {estimate} meV/Å = {:.3} kcal/mol/Å", kcal(estimate.value));
+    }
+    if let Some(relative) = all.relative_percent {
+        println!("relative      {relative} %");
+    }
+    if let Some(angle) = all.angle_degrees {
+        println!("angle         {angle} degrees");
+    }
+    for grouping in &accuracy.groupings {
+        println!("by {}", grouping.by);
+        for Errors { name, n_structures, component_mae_mev_per_angstrom: mae, .. } in
+            grouping.groups.iter().take(PRINTED)
+        {
+            println!("  {name:<26} {:<28} meV/Å  {n_structures} structures", mae.to_string());
+        }
+        if let Some(more) = grouping.groups.len().checked_sub(PRINTED + 1) {
+            println!("  and {} more in the result file", more + 1);
+        }
+    }
+}
