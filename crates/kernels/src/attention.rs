@@ -9,7 +9,7 @@
 
 use crate::isa::{Isa, dispatched};
 use crate::real::exp_lanes;
-use crate::vector::Vector;
+use crate::vector::{MOST_LANES, Vector};
 use crate::{LANES, Real};
 
 /// Sizes of one molecule's attention.
@@ -30,12 +30,12 @@ impl AttentionShape {
 
     /// N rounded up to whole vectors.
     fn padded(self) -> usize {
-        self.n_atoms.next_multiple_of(LANES)
+        self.n_atoms.next_multiple_of(MOST_LANES)
     }
 
     /// Channels per head rounded up to whole vectors.
     fn padded_channels(self) -> usize {
-        self.d_head.next_multiple_of(LANES)
+        self.d_head.next_multiple_of(MOST_LANES)
     }
 
     /// Elements of working memory of the forward pass.
@@ -222,16 +222,20 @@ fn scaled_copy<T: Real>(from: &[T], scale: T, to: &mut [T]) {
 /// lanes\[c\]\[j\] = rows\[j\]\[c\] for the first d channels of n rows `dp` wide, zero beyond j = n up to `jp`.
 #[inline(always)]
 fn transpose<I: Isa, T: Real>(rows: &[T], dp: usize, jp: usize, d: usize, lanes: &mut [T]) {
-    let n = rows.len() / dp;
-    let zero = T::Lanes::<I>::splat(T::ZERO);
-    for c in (0..dp).step_by(LANES) {
-        for j in (0..jp).step_by(LANES) {
-            let block = std::array::from_fn(|r| {
-                if j + r < n { T::Lanes::<I>::load(&rows[(j + r) * dp + c..]) } else { zero }
-            });
-            for (within, column) in T::Lanes::<I>::transpose(block).into_iter().enumerate().take(d - c.min(d))
-            {
-                column.store(&mut lanes[(c + within) * jp + j..]);
+    let (n, block) = (rows.len() / dp, T::Lanes::<I>::LANES);
+    assert_eq!(lanes.len(), d * jp);
+    for c in (0..d).step_by(block) {
+        for j in (0..jp).step_by(block) {
+            if j + block <= n && c + block <= d {
+                let (from, to) = (&rows[j * dp + c..], &mut lanes[c * jp + j..]);
+                // SAFETY: rows j.. and channels c.. of a whole block exist on both sides.
+                unsafe { T::Lanes::<I>::transpose(from.as_ptr(), dp, to.as_mut_ptr(), jp) }
+            } else {
+                for c in c..d.min(c + block) {
+                    for j in j..j + block {
+                        lanes[c * jp + j] = if j < n { rows[j * dp + c] } else { T::ZERO };
+                    }
+                }
             }
         }
     }
@@ -252,7 +256,7 @@ fn through_softmax<'a, I: Isa, T: Real>(
 ) {
     let d_head = v2t.len() / (n * jp);
     let splat = T::Lanes::<I>::splat;
-    for j in (0..jp).step_by(LANES) {
+    for j in (0..jp).step_by(T::Lanes::<I>::LANES) {
         let mut mean = splat(T::ZERO);
         let inverse_sum = T::Lanes::<I>::load(&inverse_sum[j..]);
         for l in 0..n {
@@ -305,7 +309,7 @@ fn products<I: Isa, T: Real, const TI: usize>(
 ) {
     let TileInputs { n, jp, dp, alpha, ds, q, v1, dout, k, v2 } = inputs;
     let (load, splat) = (T::Lanes::<I>::load, T::Lanes::<I>::splat);
-    for c in (0..dp).step_by(LANES) {
+    for c in (0..dp).step_by(T::Lanes::<I>::LANES) {
         for l in 0..n {
             let at = |t: usize| (t * n + l) * dp + c;
             let q: [_; TI] = std::array::from_fn(|t| load(&q[at(t)..]));
@@ -358,7 +362,7 @@ fn softmax_over_middle<'a, I: Isa, T: Real>(
 ) {
     let d_head = kt.len() / (n * jp);
     let splat = T::Lanes::<I>::splat;
-    for j in (0..jp).step_by(LANES) {
+    for j in (0..jp).step_by(T::Lanes::<I>::LANES) {
         let mut highest = splat(T::ZERO);
         for l in 0..n {
             let mut score = splat(T::ZERO);
@@ -376,11 +380,7 @@ fn softmax_over_middle<'a, I: Isa, T: Real>(
             weight.store(alpha);
             sum = sum.add(weight);
         }
-        let mut sums = [T::ZERO; LANES];
-        sum.store(&mut sums);
-        for lane in 0..LANES {
-            inverse_sum[j + lane] = T::ONE / sums[lane];
-        }
+        splat(T::ONE).div(sum).store(&mut inverse_sum[j..]);
     }
 }
 
@@ -397,7 +397,7 @@ fn gather<'a, I: Isa, T: Real, const C: usize>(
     inverse_sum: &[T],
     out_t: &mut [T],
 ) {
-    for j in (0..jp).step_by(LANES) {
+    for j in (0..jp).step_by(T::Lanes::<I>::LANES) {
         let mut sums = [T::Lanes::<I>::splat(T::ZERO); C];
         for l in 0..n {
             let alpha = T::Lanes::<I>::load(&alpha[l * jp + j..]);

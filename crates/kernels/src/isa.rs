@@ -8,17 +8,22 @@ use crate::vector::{Array, Vector};
 
 /// What a back end computes with.
 pub trait Isa {
-    /// Eight f32.
+    /// One register of f32.
     type F32: Vector<f32>;
-    /// Eight f64.
+    /// One register of f64.
     type F64: Vector<f64>;
+    /// Vectors side by side in a tile of a matrix product: 6 × as many sums fit the registers with their operands.
+    const PANEL: usize;
     /// a·b + c, in one rounding where the instruction exists.
     fn mul_add<T: Real>(a: T, b: T, c: T) -> T;
 }
 
-/// x86-64 with AVX2 and FMA; AVX-512 machines use the same vectors, the compiler more registers.
+/// x86-64 with AVX-512: 32 registers of 512 bits.
 #[cfg(target_arch = "x86_64")]
-pub struct X86;
+pub struct X86Avx512;
+/// x86-64 with AVX2 and FMA: 16 registers of 256 bits.
+#[cfg(target_arch = "x86_64")]
+pub struct X86Avx2;
 /// Targets that always have a fused multiply-add instruction.
 #[cfg(any(target_arch = "aarch64", test))]
 pub struct Fused;
@@ -27,9 +32,21 @@ pub struct Fused;
 pub struct Separate;
 
 #[cfg(target_arch = "x86_64")]
-impl Isa for X86 {
-    type F32 = crate::vector::F32;
-    type F64 = crate::vector::F64;
+impl Isa for X86Avx512 {
+    type F32 = crate::vector::Avx512F32;
+    type F64 = crate::vector::Avx512F64;
+    const PANEL: usize = 4;
+    #[inline(always)]
+    fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
+        a.fused_mul_add(b, c)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Isa for X86Avx2 {
+    type F32 = crate::vector::Avx2F32;
+    type F64 = crate::vector::Avx2F64;
+    const PANEL: usize = 2;
     #[inline(always)]
     fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
         a.fused_mul_add(b, c)
@@ -40,6 +57,7 @@ impl Isa for X86 {
 impl Isa for Fused {
     type F32 = Array<f32, true>;
     type F64 = Array<f64, true>;
+    const PANEL: usize = 2;
     #[inline(always)]
     fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
         a.fused_mul_add(b, c)
@@ -50,6 +68,7 @@ impl Isa for Fused {
 impl Isa for Separate {
     type F32 = Array<f32, false>;
     type F64 = Array<f64, false>;
+    const PANEL: usize = 2;
     #[inline(always)]
     fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
         a * b + c
@@ -120,12 +139,12 @@ macro_rules! dispatched {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
             fn avx512<$real: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
-                body::<$crate::isa::X86, $real>($($arg),*)
+                body::<$crate::isa::X86Avx512, $real>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2<$real: $crate::Real>($($arg: $ty),*) $(-> $ret)? {
-                body::<$crate::isa::X86, $real>($($arg),*)
+                body::<$crate::isa::X86Avx2, $real>($($arg),*)
             }
 
             match $crate::isa::backend() {

@@ -10,6 +10,7 @@ mod attention;
 mod isa;
 mod linear;
 mod norm;
+mod product;
 mod radial;
 mod real;
 #[cfg(test)]
@@ -22,7 +23,9 @@ pub use attention::{
     AttentionShape, triangular_attention, triangular_attention_backward, triangular_attention_naive,
 };
 pub use isa::{Backend, backend};
-pub use linear::{add_linear_input_gradient, linear, linear_input_gradient, linear_weight_gradient};
+pub use linear::{
+    add_linear_input_gradient, library_product, linear, linear_input_gradient, linear_weight_gradient,
+};
 pub use norm::{add_layer_norm, layer_norm, layer_norm_backward};
 pub use radial::{RadialBasis, radial_backward, radial_features};
 pub use real::Real;

@@ -53,35 +53,84 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn check_rows<T: Real>(tolerance: f64) {
-    for (n, k) in [(3, 16), (8, 16), (16, 48), (64, 64), (192, 64), (64, 384)] {
-        let (x, w): (Vec<T>, Vec<T>) = (numbers(442 * k, 1), numbers(n * k, 2));
-        let mut all = vec![T::ZERO; 442 * n];
-        linear(n, k, &x, &w, &mut all);
-        let entry = |row: usize, out: usize| {
-            dot(&f64s(&x[row * k..(row + 1) * k]), &f64s(&w[out * k..(out + 1) * k]))
-        };
-        let twin: Vec<f64> = (0..442)
-            .step_by(40)
-            .flat_map(|row| (0..n).map(move |out| (row, out)))
-            .map(|(r, o)| entry(r, o))
-            .collect();
-        let found: Vec<T> =
-            (0..442).step_by(40).flat_map(|row| all[row * n..(row + 1) * n].to_vec()).collect();
-        assert_close(&found, &twin, tolerance);
-        for rows in [1, 2, 3, 7, 16, 81, 200] {
-            let mut some = vec![T::ZERO; rows * n];
-            linear(n, k, &x[..rows * k], &w, &mut some);
-            assert_eq!(some, all[..rows * n], "{rows} rows of {k} → {n}");
-        }
+/// lhs\[m, k\]·rhs\[k, n\] with the strides (row, column) of the operands, by the library.
+fn twin(
+    [m, n, k]: [usize; 3],
+    lhs: &[f64],
+    lhs_strides: [usize; 2],
+    rhs: &[f64],
+    rhs_strides: [usize; 2],
+) -> Vec<f64> {
+    let mut dst = vec![0.0; m * n];
+    library_product([m, n, k], &mut dst, lhs, lhs_strides, rhs, rhs_strides);
+    dst
+}
+
+fn check_products<T: Real>(tolerance: f64) {
+    // Every remainder by the rows of a tile and by the lanes of a vector; more steps than a panel has; more rows
+    // than a block.
+    let mut shapes: Vec<[usize; 3]> = (1..=40).map(|size| [size, 41 - size, 1 + size * 7 % 40]).collect();
+    shapes.extend([
+        [7, 3, 16],
+        [600, 65, 5],
+        [1, 64, 64],
+        [13, 130, 67],
+        [5, 192, 400],
+        [9, 16, 193],
+        [3, 2, 1],
+    ]);
+    for [m, n, k] in shapes {
+        let (x, w, dy): (Vec<T>, Vec<T>, Vec<T>) = (numbers(m * k, 1), numbers(n * k, 2), numbers(m * n, 3));
+        let (x64, w64, dy64) = (f64s(&x), f64s(&w), f64s(&dy));
+        let expected_y = twin([m, n, k], &x64, [k, 1], &w64, [1, k]);
+        let expected_dx = twin([m, k, n], &dy64, [n, 1], &w64, [k, 1]);
+        let expected_dw = twin([n, k, m], &dy64, [1, n], &x64, [k, 1]);
+        let plus =
+            |expected: &[f64], old: &[f64]| expected.iter().zip(old).map(|(e, o)| e + o).collect::<Vec<_>>();
+        on_every_backend(|| {
+            let nan = T::from_f64(f64::NAN);
+            let (mut y, mut dx, mut dw) = (vec![nan; m * n], vec![nan; m * k], w.clone());
+            linear(n, k, &x, &w, &mut y);
+            assert_close(&y, &expected_y, tolerance);
+            linear_input_gradient(n, k, &dy, &w, &mut dx);
+            assert_close(&dx, &expected_dx, tolerance);
+            dx.copy_from_slice(&x);
+            add_linear_input_gradient(n, k, &dy, &w, &mut dx);
+            assert_close(&dx, &plus(&expected_dx, &x64), tolerance);
+            linear_weight_gradient(n, k, &dy, &x, &mut dw);
+            assert_close(&dw, &plus(&expected_dw, &w64), tolerance);
+        });
     }
 }
 
 #[test]
-fn a_row_of_a_linear_layer_is_right_and_does_not_depend_on_the_number_of_rows() {
-    // Rounding of sums of up to 384 products.
-    check_rows::<f32>(1e-5);
-    check_rows::<f64>(1e-14);
+fn products_match_the_library_in_f64() {
+    // Rounding of sums of up to 600 products.
+    check_products::<f32>(1e-5);
+    check_products::<f64>(1e-14);
+}
+
+fn check_rows<T: Real>() {
+    for (n, k) in [(3, 16), (8, 16), (67, 48), (64, 64), (192, 64), (64, 384)] {
+        let (x, w): (Vec<T>, Vec<T>) = (numbers(600 * k, 1), numbers(n * k, 2));
+        on_every_backend(|| {
+            let mut all = vec![T::ZERO; 600 * n];
+            linear(n, k, &x, &w, &mut all);
+            for rows in [1, 2, 3, 7, 16, 81, 200, 519] {
+                for first in [0, 1, 600 - rows] {
+                    let mut some = vec![T::ZERO; rows * n];
+                    linear(n, k, &x[first * k..(first + rows) * k], &w, &mut some);
+                    assert_eq!(some, all[first * n..(first + rows) * n], "{rows} rows of {k} → {n}");
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_row_of_a_linear_layer_does_not_depend_on_the_other_rows() {
+    check_rows::<f32>();
+    check_rows::<f64>();
 }
 
 #[test]
