@@ -3,14 +3,18 @@
 //!   s[i,l,j,h] = q[i,l,h]·k[l,j,h] / √d_head;  α = softmax over l
 //!   out[i,j,h] = Σ_l α[i,l,j,h] · (v1[i,l,h] ⊙ v2[l,j,h])
 //!
-//! Nothing of size N³·d exists: the head is the outermost loop, its k and v2 are packed as [l][channel][j] so that j
-//! runs along vector lanes, and one atom i at a time keeps the N × N weights α of its edges. The backward pass
-//! recomputes α. Working memory per thread is O(N²·d_head).
+//! Nothing of size N³·d exists: the head is the outermost loop, then come tiles of atoms j, then tiles of atoms i,
+//! so that a tile's k and v2 stay in the second-level cache and its weights α, tile × N, in the first. Scores have j
+//! along vector lanes, sums over l and j channels. The backward pass recomputes α.
 
+mod pack;
+mod tile;
+
+use crate::Real;
 use crate::isa::{Isa, dispatched};
-use crate::real::exp_lanes;
 use crate::vector::{MOST_LANES, Vector};
-use crate::{LANES, Real};
+use pack::{Channels, Scratch, transpose_rows};
+use tile::{Rows, Tile, gather, normalise, products, scores, weights};
 
 /// Sizes of one molecule's attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,14 +27,16 @@ pub struct AttentionShape {
     pub d_head: usize,
 }
 
+/// Vectors of atoms j in a tile.
+const VECTORS: usize = 2;
+/// Atoms j in a tile of the back end with the longest vectors.
+const MOST_COLUMNS: usize = VECTORS * MOST_LANES;
+/// Atoms i in a tile where registers are many.
+const MOST_ROWS: usize = 4;
+
 impl AttentionShape {
     fn width(self) -> usize {
         self.n_heads * self.d_head
-    }
-
-    /// N rounded up to whole vectors.
-    fn padded(self) -> usize {
-        self.n_atoms.next_multiple_of(MOST_LANES)
     }
 
     /// Channels per head rounded up to whole vectors.
@@ -40,14 +46,16 @@ impl AttentionShape {
 
     /// Elements of working memory of the forward pass.
     pub fn forward_scratch(self) -> usize {
-        let (n, jp, d, dp) = (self.n_atoms, self.padded(), self.d_head, self.padded_channels());
-        2 * n * d * jp + n * dp + n * jp + (d + 1) * jp
+        let (n, dp) = (self.n_atoms, self.padded_channels());
+        let panels = 2 * n * MOST_COLUMNS * dp + MOST_COLUMNS * dp;
+        panels + 2 * n * n * dp + MOST_ROWS * (n + 1) * MOST_COLUMNS + MOST_LANES
     }
 
     /// Elements of working memory of the backward pass.
     pub fn backward_scratch(self) -> usize {
-        let (n, jp, d, dp) = (self.n_atoms, self.padded(), self.d_head, self.padded_channels());
-        2 * n * d * jp + 4 * n * n * dp + 2 * TILE * n * jp + 5 * TILE * n * dp + (d + 1) * jp
+        let (n, dp) = (self.n_atoms, self.padded_channels());
+        let panels = 6 * n * MOST_COLUMNS * dp + 2 * MOST_ROWS * MOST_COLUMNS * dp;
+        panels + 4 * n * n * dp + MOST_ROWS * (2 * n + 1) * MOST_COLUMNS + MOST_LANES
     }
 }
 
@@ -60,44 +68,71 @@ dispatched! {
         shape: AttentionShape, i_range: std::ops::Range<usize>, qkvv: &[T], out: &mut [T], scratch: &mut [T],
     ) {
         let AttentionShape { n_atoms: n, n_heads, d_head } = shape;
-        let (width, jp, dp) = (shape.width(), shape.padded(), shape.padded_channels());
-        assert_eq!((qkvv.len(), out.len()), (n * n * 4 * width, i_range.len() * n * width), "attention of {n} atoms");
-        let mut scratch = Scratch(scratch);
-        let [kt, v2t] = [(); 2].map(|()| scratch.take(n * d_head * jp));
-        let rows = scratch.take(n * dp);
-        let (alpha, inverse_sum) = (scratch.take(n * jp), scratch.take(jp));
-        let out_t = scratch.take(d_head * jp);
+        let (width, dp, n_rows) = (shape.width(), shape.padded_channels(), i_range.len());
+        assert_eq!((qkvv.len(), out.len()), (n * n * 4 * width, n_rows * n * width), "attention of {n} atoms");
+        assert!(i_range.end <= n, "{i_range:?} of {n} atoms");
+        let columns = VECTORS * T::Lanes::<I>::LANES;
+        let mut scratch = Scratch::aligned(scratch);
+        let [kt, v2] = [(); 2].map(|()| scratch.take(n * columns * dp));
+        let rows = scratch.take(columns * dp);
+        let [q, v1] = [(); 2].map(|()| scratch.take(n_rows * n * dp));
+        let alpha = scratch.take(MOST_ROWS * n * columns);
+        let inverse_sum = scratch.take(MOST_ROWS * columns);
         let channels = Channels { stride: 4 * width, d_head, padded: dp };
         for head in 0..n_heads {
-            for l in 0..n {
-                let lanes = l * d_head * jp..(l + 1) * d_head * jp;
-                channels.pack(qkvv, l * n, width + head * d_head, inverse_root::<T>(d_head), rows);
-                transpose::<I, T>(rows, dp, jp, d_head, &mut kt[lanes.clone()]);
-                channels.pack(qkvv, l * n, 3 * width + head * d_head, T::ONE, rows);
-                transpose::<I, T>(rows, dp, jp, d_head, &mut v2t[lanes]);
-            }
-            for i in i_range.clone() {
-                let q = |l: usize| &qkvv[(i * n + l) * 4 * width + head * d_head..][..d_head];
-                let v1 = |l: usize| &qkvv[(i * n + l) * 4 * width + 2 * width + head * d_head..][..d_head];
-                softmax_over_middle::<I, T>(n, jp, q, kt, alpha, inverse_sum);
-                for channels in (0..d_head).step_by(4) {
-                    if channels + 4 <= d_head {
-                        gather::<I, T, 4>(n, jp, d_head, channels, v1, v2t, alpha, inverse_sum, out_t);
-                    } else {
-                        for channel in channels..d_head {
-                            gather::<I, T, 1>(n, jp, d_head, channel, v1, v2t, alpha, inverse_sum, out_t);
-                        }
-                    }
+            let column = |kind: usize| kind * width + head * d_head;
+            channels.pack::<I, T>(qkvv, i_range.start * n, column(0), inverse_root::<T>(d_head), q);
+            channels.pack::<I, T>(qkvv, i_range.start * n, column(2), T::ONE, v1);
+            for j in (0..n).step_by(columns) {
+                let n_columns = columns.min(n - j);
+                for l in 0..n {
+                    channels.pack_padded::<I, T>(qkvv, l * n + j, n_columns, column(1), rows);
+                    transpose_rows::<I, T>(rows, n_columns, dp, columns, &mut kt[l * columns * dp..]);
+                    let v2 = &mut v2[l * columns * dp..][..columns * dp];
+                    channels.pack_padded::<I, T>(qkvv, l * n + j, n_columns, column(3), v2);
                 }
-                let first = (i - i_range.start) * n;
-                for j in 0..n {
-                    let row = &mut out[(first + j) * width + head * d_head..][..d_head];
-                    for c in 0..d_head {
-                        row[c] = out_t[c * jp + j];
-                    }
+                let mut i = 0;
+                while i < n_rows {
+                    let tile = Tile { n, d_head, dp, columns, n_columns };
+                    let left = &q[i * n * dp..];
+                    let (v1, out) = (&v1[i * n * dp..], &mut out[i * n * width..]);
+                    let rows = Rows { width, first: j, column: head * d_head };
+                    i += match n_rows - i {
+                        4.. if I::PANEL == 4 => {
+                            scores_of::<I, T, 4>(tile, left, kt, alpha, inverse_sum);
+                            gather::<I, T, 4>(tile, v1, v2, alpha, inverse_sum, rows, out);
+                            4
+                        }
+                        2.. => {
+                            scores_of::<I, T, 2>(tile, left, kt, alpha, inverse_sum);
+                            gather::<I, T, 2>(tile, v1, v2, alpha, inverse_sum, rows, out);
+                            2
+                        }
+                        _ => {
+                            scores_of::<I, T, 1>(tile, left, kt, alpha, inverse_sum);
+                            gather::<I, T, 1>(tile, v1, v2, alpha, inverse_sum, rows, out);
+                            1
+                        }
+                    };
                 }
             }
         }
+    }
+}
+
+/// Unnormalised weights of a tile and 1/Σ, with as many vectors of j as the tile needs.
+#[inline(always)]
+fn scores_of<I: Isa, T: Real, const R: usize>(
+    tile: Tile,
+    q: &[T],
+    kt: &[T],
+    alpha: &mut [T],
+    inverse_sum: &mut [T],
+) {
+    if tile.n_columns > T::Lanes::<I>::LANES {
+        scores::<I, T, R, VECTORS>(tile, q, kt, alpha, inverse_sum);
+    } else {
+        scores::<I, T, R, 1>(tile, q, kt, alpha, inverse_sum);
     }
 }
 
@@ -110,309 +145,119 @@ dispatched! {
         shape: AttentionShape, qkvv: &[T], dout: &[T], dqkvv: &mut [T], scratch: &mut [T],
     ) {
         let AttentionShape { n_atoms: n, n_heads, d_head } = shape;
-        let (width, jp, dp) = (shape.width(), shape.padded(), shape.padded_channels());
+        let (width, dp) = (shape.width(), shape.padded_channels());
         assert_eq!((qkvv.len(), dout.len()), (n * n * 4 * width, n * n * width), "attention of {n} atoms");
         assert_eq!(dqkvv.len(), qkvv.len());
-        let mut scratch = Scratch(scratch);
-        let [kt, v2t] = [(); 2].map(|()| scratch.take(n * d_head * jp));
-        let [k, v2, dk, dv2] = [(); 4].map(|()| scratch.take(n * n * dp));
-        let [alpha, ds] = [(); 2].map(|()| scratch.take(TILE * n * jp));
-        let [q, v1, dout_rows, dq, dv1] = [(); 5].map(|()| scratch.take(TILE * n * dp));
-        let inverse_sum = scratch.take(jp);
-        let dout_t = scratch.take(d_head * jp);
+        let columns = VECTORS * T::Lanes::<I>::LANES;
+        let mut scratch = Scratch::aligned(scratch);
+        let [kt, v2t, k, v2, dk, dv2] = [(); 6].map(|()| scratch.take(n * columns * dp));
+        let [q, v1, dq, dv1] = [(); 4].map(|()| scratch.take(n * n * dp));
+        let [dout_rows, dout_t] = [(); 2].map(|()| scratch.take(MOST_ROWS * columns * dp));
+        let [alpha, ds] = [(); 2].map(|()| scratch.take(MOST_ROWS * n * columns));
+        let inverse_sum = scratch.take(MOST_ROWS * columns);
+        let channels = Channels { stride: 4 * width, d_head, padded: dp };
+        let of_out = Channels { stride: width, ..channels };
         for head in 0..n_heads {
             let column = |kind: usize| kind * width + head * d_head;
-            let channels = Channels { stride: 4 * width, d_head, padded: dp };
-            channels.pack(qkvv, 0, column(1), inverse_root::<T>(d_head), k);
-            channels.pack(qkvv, 0, column(3), T::ONE, v2);
-            for l in 0..n {
-                let (rows, lanes) = (l * n * dp..(l + 1) * n * dp, l * d_head * jp..(l + 1) * d_head * jp);
-                transpose::<I, T>(&k[rows.clone()], dp, jp, d_head, &mut kt[lanes.clone()]);
-                transpose::<I, T>(&v2[rows], dp, jp, d_head, &mut v2t[lanes]);
-            }
-            dk.fill(T::ZERO);
-            dv2.fill(T::ZERO);
-            for i in (0..n).step_by(TILE) {
-                let n_tile = TILE.min(n - i);
-                let tile = n_tile * n * dp;
-                channels.pack(qkvv, i * n, column(0), T::ONE, &mut q[..tile]);
-                channels.pack(qkvv, i * n, column(2), T::ONE, &mut v1[..tile]);
-                let of_out = Channels { stride: width, ..channels };
-                of_out.pack(dout, i * n, head * d_head, T::ONE, &mut dout_rows[..tile]);
-                for t in 0..n_tile {
-                    let row = |l: usize| (t * n + l) * dp..(t * n + l) * dp + d_head;
-                    let (alpha, ds) = (&mut alpha[t * n * jp..][..n * jp], &mut ds[t * n * jp..][..n * jp]);
-                    softmax_over_middle::<I, T>(n, jp, |l| &q[row(l)], kt, alpha, inverse_sum);
-                    transpose::<I, T>(&dout_rows[t * n * dp..][..n * dp], dp, jp, d_head, dout_t);
-                    through_softmax::<I, T>(n, jp, |l| &v1[row(l)], v2t, dout_t, inverse_sum, alpha, ds);
-                }
-                let inputs = TileInputs { n, jp, dp, alpha, ds, q, v1, dout: dout_rows, k, v2 };
-                if n_tile == TILE {
-                    products::<I, T, TILE>(inputs, dq, dv1, dk, dv2);
-                } else {
-                    products::<I, T, 1>(inputs, dq, dv1, dk, dv2);
-                }
-                channels.unpack(&dq[..tile], T::ONE, dqkvv, i * n, column(0));
-                channels.unpack(&dv1[..tile], T::ONE, dqkvv, i * n, column(2));
-            }
-            channels.unpack(dk, inverse_root::<T>(d_head), dqkvv, 0, column(1));
-            channels.unpack(dv2, T::ONE, dqkvv, 0, column(3));
-        }
-    }
-}
-
-/// Atoms i that the backward pass treats together, so that k, v2 and their gradients are read once for them all.
-const TILE: usize = 2;
-
-/// Working memory, handed out piece by piece.
-struct Scratch<'a, T>(&'a mut [T]);
-
-impl<'a, T> Scratch<'a, T> {
-    #[inline(always)]
-    fn take(&mut self, len: usize) -> &'a mut [T] {
-        let (piece, rest) = std::mem::take(&mut self.0).split_at_mut(len);
-        self.0 = rest;
-        piece
-    }
-}
-
-/// One head's channels of row-major rows, and their copy padded to whole vectors.
-#[derive(Clone, Copy)]
-struct Channels {
-    stride: usize,
-    d_head: usize,
-    padded: usize,
-}
-
-impl Channels {
-    /// packed\[r\]\[c\] = scale·rows\[first + r\]\[column + c\], zero beyond the head's channels.
-    #[inline(always)]
-    fn pack<T: Real>(self, rows: &[T], first: usize, column: usize, scale: T, packed: &mut [T]) {
-        for (r, packed) in packed.chunks_exact_mut(self.padded).enumerate() {
-            let row = &rows[(first + r) * self.stride + column..][..self.d_head];
-            scaled_copy(row, scale, packed);
-            packed[self.d_head..].fill(T::ZERO);
-        }
-    }
-
-    /// The inverse of `pack`, without its padding.
-    #[inline(always)]
-    fn unpack<T: Real>(self, packed: &[T], scale: T, rows: &mut [T], first: usize, column: usize) {
-        for (r, packed) in packed.chunks_exact(self.padded).enumerate() {
-            let row = &mut rows[(first + r) * self.stride + column..][..self.d_head];
-            scaled_copy(&packed[..self.d_head], scale, row);
-        }
-    }
-}
-
-/// to\[c\] = scale·from\[c\] for all of `from`; whole vectors first, since a head is only two of them.
-#[inline(always)]
-fn scaled_copy<T: Real>(from: &[T], scale: T, to: &mut [T]) {
-    let whole = from.len() / LANES * LANES;
-    for (from, to) in from.chunks_exact(LANES).zip(to.chunks_exact_mut(LANES)) {
-        for lane in 0..LANES {
-            to[lane] = from[lane] * scale;
-        }
-    }
-    for (from, to) in from[whole..].iter().zip(&mut to[whole..]) {
-        *to = *from * scale;
-    }
-}
-
-/// lanes\[c\]\[j\] = rows\[j\]\[c\] for the first d channels of n rows `dp` wide, zero beyond j = n up to `jp`.
-#[inline(always)]
-fn transpose<I: Isa, T: Real>(rows: &[T], dp: usize, jp: usize, d: usize, lanes: &mut [T]) {
-    let (n, block) = (rows.len() / dp, T::Lanes::<I>::LANES);
-    assert_eq!(lanes.len(), d * jp);
-    for c in (0..d).step_by(block) {
-        for j in (0..jp).step_by(block) {
-            if j + block <= n && c + block <= d {
-                let (from, to) = (&rows[j * dp + c..], &mut lanes[c * jp + j..]);
-                // SAFETY: rows j.. and channels c.. of a whole block exist on both sides.
-                unsafe { T::Lanes::<I>::transpose(from.as_ptr(), dp, to.as_mut_ptr(), jp) }
-            } else {
-                for c in c..d.min(c + block) {
-                    for j in j..j + block {
-                        lanes[c * jp + j] = if j < n { rows[j * dp + c] } else { T::ZERO };
+            channels.pack::<I, T>(qkvv, 0, column(0), inverse_root::<T>(d_head), q);
+            channels.pack::<I, T>(qkvv, 0, column(2), T::ONE, v1);
+            dq.fill(T::ZERO);
+            dv1.fill(T::ZERO);
+            for j in (0..n).step_by(columns) {
+                let n_columns = columns.min(n - j);
+                for l in 0..n {
+                    let panel = l * columns * dp..(l + 1) * columns * dp;
+                    for (kind, rows, lanes) in [(1, &mut *k, &mut *kt), (3, &mut *v2, &mut *v2t)] {
+                        let (rows, lanes) = (&mut rows[panel.clone()], &mut lanes[panel.clone()]);
+                        channels.pack_padded::<I, T>(qkvv, l * n + j, n_columns, column(kind), rows);
+                        transpose_rows::<I, T>(rows, n_columns, dp, columns, lanes);
                     }
                 }
+                dk.fill(T::ZERO);
+                dv2.fill(T::ZERO);
+                let tile = Tile { n, d_head, dp, columns, n_columns };
+                let mut i = 0;
+                while i < n {
+                    let n_rows = match n - i {
+                        4.. if I::PANEL == 4 => 4,
+                        2.. => 2,
+                        _ => 1,
+                    };
+                    for r in 0..n_rows {
+                        let own = r * columns * dp..(r + 1) * columns * dp;
+                        let rows = &mut dout_rows[own.clone()];
+                        of_out.pack_padded::<I, T>(dout, (i + r) * n + j, n_columns, head * d_head, rows);
+                        transpose_rows::<I, T>(rows, n_columns, dp, columns, &mut dout_t[own]);
+                    }
+                    let of_tile = i * n * dp..(i + n_rows) * n * dp;
+                    let (q, v1) = (&q[of_tile.clone()], &v1[of_tile.clone()]);
+                    let (dq, dv1) = (&mut dq[of_tile.clone()], &mut dv1[of_tile]);
+                    let given = Given { q, v1, kt, v2t, k, v2, dout_rows, dout_t };
+                    let mut weight = Weight { alpha, ds, inverse_sum };
+                    match n_rows {
+                        4 => backward_tile::<I, T, 4>(tile, given, &mut weight, [dq, dv1, dk, dv2]),
+                        2 => backward_tile::<I, T, 2>(tile, given, &mut weight, [dq, dv1, dk, dv2]),
+                        _ => backward_tile::<I, T, 1>(tile, given, &mut weight, [dq, dv1, dk, dv2]),
+                    }
+                    i += n_rows;
+                }
+                for l in 0..n {
+                    let panel = l * columns * dp..(l * columns + n_columns) * dp;
+                    channels.unpack::<I, T>(&dk[panel.clone()], T::ONE, dqkvv, l * n + j, column(1));
+                    channels.unpack::<I, T>(&dv2[panel], T::ONE, dqkvv, l * n + j, column(3));
+                }
             }
+            channels.unpack::<I, T>(dq, inverse_root::<T>(d_head), dqkvv, 0, column(0));
+            channels.unpack::<I, T>(dv1, T::ONE, dqkvv, 0, column(2));
         }
     }
 }
 
-/// For one i: normalises alpha in place, and ds\[l\]\[j\] = α(dα − Σ_l α dα) with
-/// dα\[l\]\[j\] = Σ_c dout\[j\]\[c\]·v1\[l\]\[c\]·v2\[l\]\[j\]\[c\].
-#[inline(always)]
-fn through_softmax<'a, I: Isa, T: Real>(
-    n: usize,
-    jp: usize,
-    v1: impl Fn(usize) -> &'a [T],
-    v2t: &[T],
-    dout_t: &[T],
-    inverse_sum: &[T],
-    alpha: &mut [T],
-    ds: &mut [T],
-) {
-    let d_head = v2t.len() / (n * jp);
-    let splat = T::Lanes::<I>::splat;
-    for j in (0..jp).step_by(T::Lanes::<I>::LANES) {
-        let mut mean = splat(T::ZERO);
-        let inverse_sum = T::Lanes::<I>::load(&inverse_sum[j..]);
-        for l in 0..n {
-            let mut dalpha = splat(T::ZERO);
-            let lanes =
-                v2t[l * d_head * jp..(l + 1) * d_head * jp].chunks_exact(jp).zip(dout_t.chunks_exact(jp));
-            for (&v1, (v2, dout)) in v1(l).iter().zip(lanes) {
-                let (v2, dout) = (T::Lanes::<I>::load(&v2[j..]), T::Lanes::<I>::load(&dout[j..]));
-                dalpha = dout.mul(splat(v1)).mul_add(v2, dalpha);
-            }
-            let at = l * jp + j;
-            let normalised = T::Lanes::<I>::load(&alpha[at..]).mul(inverse_sum);
-            normalised.store(&mut alpha[at..]);
-            dalpha.store(&mut ds[at..]);
-            mean = normalised.mul_add(dalpha, mean);
-        }
-        for l in 0..n {
-            let at = l * jp + j;
-            let (alpha, dalpha) = (T::Lanes::<I>::load(&alpha[at..]), T::Lanes::<I>::load(&ds[at..]));
-            alpha.mul(dalpha.sub(mean)).store(&mut ds[at..]);
-        }
-    }
-}
-
-/// What `products` reads: per tile `alpha`, `ds` `[TI, n, jp]` and `q`, `v1`, `dout` `[TI, n, dp]`; `k`, `v2` `[n, n, dp]`.
+/// What a tile of the backward pass reads: the tile's rows of q, v1 and dout, and the panel's k and v2, both with
+/// channels along lanes and with j along lanes (`t`). q carries the factor 1/√d_head.
 #[derive(Clone, Copy)]
-struct TileInputs<'a, T> {
-    n: usize,
-    jp: usize,
-    dp: usize,
-    alpha: &'a [T],
-    ds: &'a [T],
+struct Given<'a, T> {
     q: &'a [T],
     v1: &'a [T],
-    dout: &'a [T],
+    kt: &'a [T],
+    v2t: &'a [T],
     k: &'a [T],
     v2: &'a [T],
+    dout_rows: &'a [T],
+    dout_t: &'a [T],
 }
 
-/// For `TI` atoms i at once, with channels along vector lanes:
-/// dq\[l\] = Σ_j ds·k\[l,j\],  dv1\[l\] = Σ_j α·dout\[j\]⊙v2\[l,j\]  (written);
-/// dk\[l,j\] += ds·q\[l\],  dv2\[l,j\] += α·dout\[j\]⊙v1\[l\].
+/// A tile's weights and their gradients: working memory.
+struct Weight<'a, T> {
+    alpha: &'a mut [T],
+    ds: &'a mut [T],
+    inverse_sum: &'a mut [T],
+}
+
+/// Adds a tile's part of the gradients of q, v1 (its own rows), k and v2 (the panel's).
 #[inline(always)]
-fn products<I: Isa, T: Real, const TI: usize>(
-    inputs: TileInputs<'_, T>,
-    dq: &mut [T],
-    dv1: &mut [T],
-    dk: &mut [T],
-    dv2: &mut [T],
+fn backward_tile<I: Isa, T: Real, const R: usize>(
+    tile: Tile,
+    given: Given<'_, T>,
+    weight: &mut Weight<'_, T>,
+    gradients: [&mut [T]; 4],
 ) {
-    let TileInputs { n, jp, dp, alpha, ds, q, v1, dout, k, v2 } = inputs;
-    let (load, splat) = (T::Lanes::<I>::load, T::Lanes::<I>::splat);
-    for c in (0..dp).step_by(T::Lanes::<I>::LANES) {
-        for l in 0..n {
-            let at = |t: usize| (t * n + l) * dp + c;
-            let q: [_; TI] = std::array::from_fn(|t| load(&q[at(t)..]));
-            let v1: [_; TI] = std::array::from_fn(|t| load(&v1[at(t)..]));
-            let alpha: [&[T]; TI] = std::array::from_fn(|t| &alpha[(t * n + l) * jp..][..n]);
-            let ds: [&[T]; TI] = std::array::from_fn(|t| &ds[(t * n + l) * jp..][..n]);
-            let dout: [&[T]; TI] = std::array::from_fn(|t| &dout[t * n * dp..][..n * dp]);
-            let mut sum_q = [splat(T::ZERO); TI];
-            let mut sum_v1 = [splat(T::ZERO); TI];
-            let rows = l * n * dp..(l + 1) * n * dp;
-            let inputs = k[rows.clone()].chunks_exact(dp).zip(v2[rows.clone()].chunks_exact(dp));
-            let outputs = dk[rows.clone()].chunks_exact_mut(dp).zip(dv2[rows].chunks_exact_mut(dp));
-            for (j, ((k, v2), (dk, dv2))) in inputs.zip(outputs).enumerate() {
-                let (k, v2) = (load(&k[c..]), load(&v2[c..]));
-                let (mut new_dk, mut new_dv2) = (load(&dk[c..]), load(&dv2[c..]));
-                for t in 0..TI {
-                    let ds = splat(ds[t][j]);
-                    let weighted = splat(alpha[t][j]).mul(load(&dout[t][j * dp + c..]));
-                    sum_v1[t] = weighted.mul_add(v2, sum_v1[t]);
-                    new_dv2 = weighted.mul_add(v1[t], new_dv2);
-                    sum_q[t] = ds.mul_add(k, sum_q[t]);
-                    new_dk = ds.mul_add(q[t], new_dk);
-                }
-                new_dk.store(&mut dk[c..]);
-                new_dv2.store(&mut dv2[c..]);
-            }
-            for t in 0..TI {
-                sum_q[t].store(&mut dq[at(t)..]);
-                sum_v1[t].store(&mut dv1[at(t)..]);
-            }
-        }
+    let Weight { alpha, ds, inverse_sum } = weight;
+    scores_of::<I, T, R>(tile, given.q, given.kt, alpha, inverse_sum);
+    if tile.n_columns > T::Lanes::<I>::LANES {
+        weights::<I, T, R, VECTORS>(tile, given.v1, given.v2t, given.dout_t, ds);
+    } else {
+        weights::<I, T, R, 1>(tile, given.v1, given.v2t, given.dout_t, ds);
     }
+    normalise::<I, T, R>(tile, inverse_sum, alpha, ds);
+    let Given { q, v1, k, v2, dout_rows, .. } = given;
+    products::<I, T, R>(tile, [alpha, ds], [q, v1, k, v2, dout_rows], gradients);
 }
 
 /// 1/√d_head.
 #[inline(always)]
 fn inverse_root<T: Real>(d_head: usize) -> T {
     T::from_f64(1.0 / (d_head as f64).sqrt())
-}
-
-/// alpha\[l\]\[j\] = exp(s − max over l) and inverse_sum\[j\] = 1/Σ_l alpha, for one i; q(l) is its query at l.
-#[inline(always)]
-fn softmax_over_middle<'a, I: Isa, T: Real>(
-    n: usize,
-    jp: usize,
-    q: impl Fn(usize) -> &'a [T],
-    kt: &[T],
-    alpha: &mut [T],
-    inverse_sum: &mut [T],
-) {
-    let d_head = kt.len() / (n * jp);
-    let splat = T::Lanes::<I>::splat;
-    for j in (0..jp).step_by(T::Lanes::<I>::LANES) {
-        let mut highest = splat(T::ZERO);
-        for l in 0..n {
-            let mut score = splat(T::ZERO);
-            let keys = kt[l * d_head * jp..(l + 1) * d_head * jp].chunks_exact(jp);
-            for (&q, keys) in q(l).iter().zip(keys) {
-                score = splat(q).mul_add(T::Lanes::<I>::load(&keys[j..]), score);
-            }
-            highest = if l == 0 { score } else { score.at_least(highest) };
-            score.store(&mut alpha[l * jp + j..]);
-        }
-        let mut sum = splat(T::ZERO);
-        for l in 0..n {
-            let alpha = &mut alpha[l * jp + j..];
-            let weight = exp_lanes::<I, T>(T::Lanes::<I>::load(alpha).sub(highest));
-            weight.store(alpha);
-            sum = sum.add(weight);
-        }
-        splat(T::ONE).div(sum).store(&mut inverse_sum[j..]);
-    }
-}
-
-/// out_t\[channel\]\[j\] = inverse_sum\[j\]·Σ_l alpha\[l\]\[j\]·v1(l)\[channel\]·v2t\[l\]\[channel\]\[j\], `C` channels at once.
-#[inline(always)]
-fn gather<'a, I: Isa, T: Real, const C: usize>(
-    n: usize,
-    jp: usize,
-    d_head: usize,
-    channel: usize,
-    v1: impl Fn(usize) -> &'a [T],
-    v2t: &[T],
-    alpha: &[T],
-    inverse_sum: &[T],
-    out_t: &mut [T],
-) {
-    for j in (0..jp).step_by(T::Lanes::<I>::LANES) {
-        let mut sums = [T::Lanes::<I>::splat(T::ZERO); C];
-        for l in 0..n {
-            let alpha = T::Lanes::<I>::load(&alpha[l * jp + j..]);
-            let v1 = &v1(l)[channel..channel + C];
-            let lanes = &v2t[(l * d_head + channel) * jp..(l * d_head + channel + C) * jp];
-            for (c, v2) in lanes.chunks_exact(jp).enumerate() {
-                let weighted = alpha.mul(T::Lanes::<I>::splat(v1[c]));
-                sums[c] = weighted.mul_add(T::Lanes::<I>::load(&v2[j..]), sums[c]);
-            }
-        }
-        let inverse_sum = T::Lanes::<I>::load(&inverse_sum[j..]);
-        for c in 0..C {
-            sums[c].mul(inverse_sum).store(&mut out_t[(channel + c) * jp + j..]);
-        }
-    }
 }
 
 /// The definition at the top of this file, literally: the slow twin the tests and benchmarks compare with.
