@@ -1,8 +1,8 @@
 //! Structures of any data file, with reference forces where it has them, as judgements take them.
 
 use crate::AnyError;
-use mdet_core::{Structure, elements};
-use mdet_data::{Dataset, Frame, read_file};
+use mdet_core::Structure;
+use mdet_data::{ReadOptions, Reader, composition};
 use mdet_model::Card;
 use std::path::Path;
 
@@ -18,36 +18,23 @@ pub(crate) struct Labelled {
     pub source: String,
 }
 
-/// Reads every structure of a file.
+/// Reads every structure of a file or store of any format.
 pub(crate) fn read(path: &Path) -> Result<Vec<Labelled>, AnyError> {
-    if path.extension().is_some_and(|extension| extension == "npz") {
-        return Dataset::read(&[path.to_path_buf()])?.iter().map(of_corpus).collect();
+    let mut structures = Vec::new();
+    for record in Reader::open(path, ReadOptions::default())? {
+        let record = record?;
+        record.check()?;
+        let formula = composition(&record.numbers);
+        let structure = Structure::new(record.numbers, record.positions, record.charge, record.multiplicity)?;
+        let molecule = match record.name {
+            Some(name) if name.starts_with("species") => format!("{formula} ({name})"),
+            Some(name) => name,
+            None => formula,
+        };
+        let source = record.origin.unwrap_or_default();
+        structures.push(Labelled { structure, forces: record.forces, molecule, source });
     }
-    read_file(path)?.into_iter().map(of_frame).collect()
-}
-
-fn of_frame(frame: Frame) -> Result<Labelled, AnyError> {
-    let value = |name: &str| {
-        frame
-            .key_values
-            .iter()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.clone())
-    };
-    let formula = formula(&frame.numbers);
-    let molecule = value("name").or_else(|| value("smiles")).unwrap_or(formula);
-    let source = value("series").or_else(|| value("source")).unwrap_or_default();
-    let forces = frame.forces.clone();
-    Ok(Labelled { structure: frame.into_structure(None, None)?, forces, molecule, source })
-}
-
-fn of_corpus(item: mdet_data::Labelled<'_>) -> Result<Labelled, AnyError> {
-    let wide = |vectors: &[[f32; 3]]| vectors.iter().map(|v| v.map(f64::from)).collect::<Vec<_>>();
-    let structure =
-        Structure::new(item.numbers.to_vec(), wide(item.positions), item.charge, item.multiplicity)?;
-    let molecule = format!("{} (species {})", formula(item.numbers), item.species);
-    let source = format!("{}", item.source);
-    Ok(Labelled { structure, forces: Some(wide(item.forces)), molecule, source })
+    Ok(structures)
 }
 
 /// Warns of structures outside the model's domain: they are judged all the same, and the result says so.
@@ -57,27 +44,4 @@ pub(crate) fn outside_domain(card: &Card, structures: &[Labelled]) -> Vec<bool> 
         domain.is_some_and(|d| d.check(&item.structure).is_err() || item.structure.n_atoms() > d.max_atoms)
     };
     structures.iter().map(outside).collect()
-}
-
-/// The sum formula in Hill's order, "C9H8O4".
-fn formula(numbers: &[u8]) -> String {
-    let mut symbols: Vec<&str> = numbers.iter().map(|&z| elements::symbol(z)).collect();
-    let organic = symbols.contains(&"C");
-    symbols.sort_by_key(|&s| (!(organic && s == "C"), !(organic && s == "H"), s));
-    let count = |chunk: &[&str]| match chunk.len() {
-        1 => chunk[0].to_string(),
-        n => format!("{}{n}", chunk[0]),
-    };
-    symbols.chunk_by(|a, b| a == b).map(count).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::formula;
-
-    #[test]
-    fn formulas_follow_hill() {
-        assert_eq!(formula(&[8, 1, 6, 1, 1, 1]), "CH4O");
-        assert_eq!(formula(&[17, 11]), "ClNa");
-    }
 }

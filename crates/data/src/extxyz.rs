@@ -57,6 +57,8 @@ pub struct Frame {
     /// The comment line's other keys and values, in order, unquoted. A key without a value has the value `T`. The
     /// free text of a plain XYZ comment comes out as such keys, one per word.
     pub key_values: Vec<(String, String)>,
+    /// The columns as `Properties` declares them; `None` for plain XYZ.
+    pub properties: Option<String>,
     /// Where the frame begins.
     pub place: Place,
 }
@@ -164,6 +166,7 @@ impl<R: BufRead> FrameReader<R> {
             charge: comment.charge,
             multiplicity: comment.multiplicity,
             key_values: comment.key_values,
+            properties: comment.properties,
             place,
         };
         for atom in 0..n_atoms {

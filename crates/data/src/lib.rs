@@ -1,12 +1,24 @@
-//! Files in and out: XYZ frames as users bring them, and the training corpus.
+//! Files in and out: XYZ frames as users bring them, reference data of every format, and the store of training sets.
 //!
-//! `extxyz` reads, `extxyz_write` writes, `corpus` holds a training set in memory. Every reader checks what it
-//! reads and says where a file is wrong. Periodic cells are deliberately absent: MD-ET is a model of molecules.
+//! `extxyz` reads frames, `extxyz_write` writes them; `read` turns any format into a stream of `Record`s, `dataset`
+//! holds them at random access, `store` keeps them on disk. Every reader checks what it reads and says where a file is
+//! wrong. Periodic cells are deliberately absent: MD-ET is a model of molecules.
 
-pub mod corpus;
+mod columns;
+mod dataset;
+mod error;
 pub mod extxyz;
 pub mod extxyz_write;
+mod read;
+mod record;
+pub mod store;
+mod units;
 
-pub use corpus::{CorpusError, Dataset, Labelled};
+pub use dataset::{Dataset, Labelled};
+pub use error::DataError;
 pub use extxyz::{Frame, FrameReader, Place, Problem, ReadError, read_file};
 pub use extxyz_write::{FrameView, write_frame};
+pub use read::{About, Labels, ReadOptions, Reader};
+pub use record::{Record, composition};
+pub use store::StoreWriter;
+pub use units::Units;

@@ -9,11 +9,15 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use half::f16;
-use mdet_data::{CorpusError, Dataset};
+use mdet_data::{DataError, Dataset, ReadOptions};
 use npyz::{AutoSerialize, WriterBuilder};
 use tempfile::TempDir;
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
+
+fn read(paths: &[PathBuf]) -> Result<Dataset, DataError> {
+    Dataset::read(paths, ReadOptions::default())
+}
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/corpus.npz")
@@ -21,11 +25,10 @@ fn fixture() -> PathBuf {
 
 #[test]
 fn the_corpus_is_read_with_every_label() {
-    let dataset = Dataset::read(&[fixture()]).unwrap();
+    let dataset = read(&[fixture()]).unwrap();
     assert_eq!(dataset.len(), 6);
     assert_eq!((0..6).map(|b| dataset.n_atoms(b)).collect::<Vec<_>>(), [10, 12, 16, 11, 12, 11]);
     assert_eq!(dataset.iter().map(|s| s.charge).collect::<Vec<_>>(), [0, -1, 0, 0, 1, 0]);
-    assert_eq!(dataset.iter().map(|s| s.source).collect::<Vec<_>>(), [4, 4, 5, 2, 4, 0]);
     assert!(dataset.iter().all(|s| s.multiplicity == 1));
 
     // Values as NumPy prints them.
@@ -33,24 +36,26 @@ fn the_corpus_is_read_with_every_label() {
     assert_eq!(first.numbers, [7, 6, 6, 6, 6, 6, 8, 1, 1, 1]);
     assert_eq!(first.positions[0], [7450.0 / 2048.0, -993.0 / 2048.0, 1245.0 / 2048.0]);
     assert_eq!(first.forces[0], [-0.900390625, 0.712890625, -0.48388671875]);
-    assert_eq!((first.species, first.disagreement_ev_per_angstrom), (7332, 0.0987548828125));
     let last = dataset.get(5);
     assert_eq!(last.numbers, [7, 6, 7, 6, 8, 1, 1, 1, 1, 1, 1]);
     assert_eq!(last.positions[10], [-2.224609375, -0.876953125, -0.5849609375]);
     assert_eq!(last.forces[10], [-0.2142333984375, -0.040985107421875, 0.56103515625]);
-    assert_eq!((last.species, last.source), (694, 0));
+    // Two conformers of one species, of which the file says so; the others are different molecules.
+    let molecules: Vec<u64> = dataset.iter().map(|s| s.molecule).collect();
+    let n_species = molecules.iter().collect::<std::collections::HashSet<_>>().len();
+    assert_eq!((molecules.len(), n_species), (6, 6));
 }
 
 #[test]
 fn several_files_are_one_dataset_in_their_order() {
-    let once = Dataset::read(&[fixture()]).unwrap();
-    let twice = Dataset::read(&[fixture(), fixture()]).unwrap();
+    let once = read(&[fixture()]).unwrap();
+    let twice = read(&[fixture(), fixture()]).unwrap();
     assert_eq!(twice.len(), 12);
     for b in 0..6 {
         assert_eq!(twice.get(b), once.get(b));
         assert_eq!(twice.get(b + 6), once.get(b));
     }
-    assert!(Dataset::read(&[]).unwrap().is_empty());
+    assert!(read(&[]).unwrap().is_empty());
 }
 
 /// The arrays of two structures, H2 and HF, for a test to spoil.
@@ -60,7 +65,6 @@ struct Arrays {
     positions: Vec<i16>,
     forces: Vec<f16>,
     charge: Vec<i8>,
-    disagreement: Vec<f16>,
     without: Option<&'static str>,
 }
 
@@ -72,13 +76,12 @@ impl Arrays {
             positions: vec![0, 0, 0, 0, 0, 1516, 0, 0, 0, 0, 0, 1880],
             forces: vec![f16::ONE; 12],
             charge: vec![0, 0],
-            disagreement: vec![f16::ZERO; 2],
             without: None,
         }
     }
 
     /// Reads the arrays from a file of theirs.
-    fn read(&self) -> Result<Dataset, CorpusError> {
+    fn read(&self) -> Result<Dataset, DataError> {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("corpus.npz");
         let mut zip = ZipWriter::new(File::create(&path).unwrap());
@@ -88,11 +91,9 @@ impl Arrays {
         self.add(&mut zip, "positions", &[self.positions.len() as u64 / 3, 3], &self.positions);
         self.add(&mut zip, "forces", &[n_vectors, 3], &self.forces);
         self.add(&mut zip, "charge", &[self.charge.len() as u64], &self.charge);
-        self.add(&mut zip, "source", &[2], &[4_u8, 4]);
         self.add(&mut zip, "species", &[2], &[0_u32, 1]);
-        self.add(&mut zip, "disagreement", &[self.disagreement.len() as u64], &self.disagreement);
         zip.finish().unwrap();
-        Dataset::read(&[path])
+        read(&[path])
     }
 
     fn add<T: AutoSerialize + Copy>(
@@ -128,7 +129,7 @@ fn the_arrays_that_the_next_tests_spoil_are_right() {
 fn a_missing_array_is_named() {
     assert_eq!(
         Arrays { without: Some("forces"), ..Arrays::right() }.error(),
-        "expected an array forces, found charge, disagreement, n_atoms, numbers, positions, source, species"
+        "expected an array forces, found charge, n_atoms, numbers, positions, species"
     );
 }
 
@@ -156,40 +157,30 @@ fn impossible_values_are_refused_with_their_index() {
     );
     assert_eq!(
         Arrays { numbers: vec![1, 1, 0, 9], ..Arrays::right() }.error(),
-        "numbers[2]: expected an element's atomic number, found 0"
+        "corpus, numbers[2]: expected an atomic number from 1 to 100, found 0"
     );
     let mut forces = vec![f16::ONE; 12];
     forces[4] = f16::INFINITY;
     assert_eq!(
         Arrays { forces, ..Arrays::right() }.error(),
-        "forces[1]: expected finite components, found [1.0, inf, 1.0]"
+        "structure 0: expected finite forces in eV/Å, found [1.0, inf, 1.0] on atom 1"
     );
-    assert_eq!(
-        Arrays { disagreement: vec![f16::ZERO, f16::NAN], ..Arrays::right() }.error(),
-        "disagreement[1]: expected a finite number, not negative, found NaN"
+    let odd = Arrays { charge: vec![0, 1], ..Arrays::right() }.read().unwrap_err();
+    let reason = std::error::Error::source(&odd).unwrap().to_string();
+    assert!(
+        odd.to_string().ends_with("structure 1") && reason.contains("for 9 electrons"),
+        "{odd}: {reason}"
     );
-    assert_eq!(
-        Arrays { charge: vec![0, 1], ..Arrays::right() }.error(),
-        "charge[1]: expected an even number of electrons, as the corpus is closed-shell, found charge 1 and an odd \
-         number"
-    );
-}
-
-#[test]
-fn an_array_of_another_type_is_refused() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("corpus.npz");
-    let mut zip = ZipWriter::new(File::create(&path).unwrap());
-    Arrays::right().add(&mut zip, "n_atoms", &[2], &[2_i64, 2]);
-    zip.finish().unwrap();
-    let message = Dataset::read(&[path]).unwrap_err().to_string();
-    assert!(message.ends_with("n_atoms: expected type uint8, found '<i8'"), "{message}");
 }
 
 #[test]
 fn files_that_are_no_archives_are_refused() {
-    let missing = Dataset::read(&[PathBuf::from("no/such.npz")]).unwrap_err();
-    assert_eq!(missing.to_string(), "no/such.npz cannot be opened");
-    let text = Dataset::read(&[Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")]).unwrap_err();
-    assert!(matches!(text, CorpusError::Archive { .. }), "{text:?}");
+    let missing = read(&[PathBuf::from("no/such.npz")]).unwrap_err();
+    assert_eq!(missing.to_string(), "no/such.npz cannot be read or written");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("half.npz");
+    let bytes = std::fs::read(fixture()).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let half = read(&[path]).unwrap_err();
+    assert!(matches!(half, DataError::Container { .. }), "{half:?}");
 }

@@ -1,5 +1,6 @@
 //! The configuration of a training run: one TOML file, checked before anything is done.
 
+use mdet_data::ReadOptions;
 use mdet_model::{Frequencies, ModelConfig};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -8,10 +9,13 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// Corpus files to train on.
+    /// Files or stores to train on, of any format that `mdet data` reads.
     pub data: Vec<PathBuf>,
-    /// Corpus files to measure errors on.
+    /// The same to measure errors on.
     pub validation: Vec<PathBuf>,
+    /// What the files do not say themselves: units, which labels.
+    #[serde(default)]
+    pub reading: ReadOptions,
     /// Structures per step; each is seen in `copies` orientations.
     pub structures_per_step: usize,
     /// Rotated and, half the time, reflected copies of each structure in a batch.

@@ -15,7 +15,7 @@ use crate::{
 };
 use mdet_core::atomic_write;
 use mdet_core::constants::HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
-use mdet_data::{CorpusError, Dataset};
+use mdet_data::{DataError, Dataset};
 use mdet_model::{Card, Domain, Layout, Model, ModelError, Network, Tensor, ValidationError};
 use serde::Serialize;
 use std::io::Write;
@@ -55,7 +55,7 @@ pub enum TrainError {
     Config(#[from] ConfigError),
     /// Training data that cannot be read.
     #[error(transparent)]
-    Data(#[from] CorpusError),
+    Data(#[from] DataError),
     /// State that cannot be saved or resumed.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -101,8 +101,8 @@ pub fn train(
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Model, TrainError> {
     config.validate()?;
-    let dataset = Dataset::read(&config.data)?;
-    let validation = Dataset::read(&config.validation)?;
+    let dataset = Dataset::read(&config.data, config.reading)?;
+    let validation = Dataset::read(&config.validation, config.reading)?;
     let mut run = Run::open(config, folder, &dataset, &validation)?;
     let (n_structures, copies) = (config.structures_per_step, config.copies);
     let mut batches = Batches::new(&dataset, n_structures, copies, config.curriculum_steps, config.seed);

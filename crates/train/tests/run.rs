@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
-use mdet_data::Dataset;
+use mdet_data::{Dataset, ReadOptions};
 use mdet_model::{Frequencies, Model, ModelConfig};
 use mdet_train::{Batches, OptimiserName, Schedule, TrainConfig, TrainError, learning_rate, train};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ fn config() -> TrainConfig {
     TrainConfig {
         data: vec![corpus.clone()],
         validation: vec![corpus],
+        reading: ReadOptions::default(),
         structures_per_step: 3,
         copies: 2,
         n_steps: 100,
@@ -103,7 +104,7 @@ fn another_configuration_or_a_broken_state_is_refused() {
 
 #[test]
 fn every_structure_is_seen_once_per_epoch_and_small_ones_come_first() {
-    let data = Dataset::read(&config().data).unwrap();
+    let data = Dataset::read(&config().data, ReadOptions::default()).unwrap();
     let mut batches = Batches::new(&data, 2, 1, 4, 9);
     let smallest = (0..data.len()).map(|i| data.n_atoms(i)).min().unwrap();
     let first = batches.at_step(0);
@@ -119,7 +120,7 @@ fn every_structure_is_seen_once_per_epoch_and_small_ones_come_first() {
 
 #[test]
 fn copies_are_rigid_motions_of_structure_and_labels() {
-    let data = Dataset::read(&config().data).unwrap();
+    let data = Dataset::read(&config().data, ReadOptions::default()).unwrap();
     let samples = Batches::new(&data, 1, 2, 0, 1).at_step(0);
     let distances_and_forces = |sample: &mdet_train::Sample| {
         let dot = |a: [f64; 3], b: [f64; 3]| a[0] * b[0] + a[1] * b[1] + a[2] * b[2];

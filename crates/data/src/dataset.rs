@@ -1,0 +1,143 @@
+//! Labelled structures at random access, whether in memory or mapped from a store.
+//!
+//! A data set is a list of shards, each a few long columns: read from files of any format into memory, or mapped from
+//! a [store](crate::store), whose pages the system reads and drops as it likes. A store of any size so costs the
+//! memory of its index alone.
+
+use crate::columns::{Columns, Shard};
+use crate::{DataError, ReadOptions, Reader, Record, store};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Labelled structures.
+#[derive(Debug, Clone)]
+pub struct Dataset {
+    shards: Vec<Arc<Shard>>,
+    /// The first structure of each shard, and the number of all.
+    starts: Vec<usize>,
+    /// Which structures these are, where they are a part of the shards'.
+    selection: Option<Arc<[u32]>>,
+}
+
+/// One structure of a [`Dataset`] with its labels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Labelled<'a> {
+    /// Atomic numbers, one per atom.
+    pub numbers: &'a [u8],
+    /// Positions in Å, one per atom.
+    pub positions: &'a [[f32; 3]],
+    /// Forces in eV/Å, one per atom.
+    pub forces: &'a [[f32; 3]],
+    /// Energy in eV.
+    pub energy_ev: Option<f64>,
+    /// Dipole moment in e·Å.
+    pub dipole_e_angstrom: Option<[f32; 3]>,
+    /// Total charge in e.
+    pub charge: i32,
+    /// Spin multiplicity 2S + 1.
+    pub multiplicity: u32,
+    /// Which molecule it is, as a hash: [`Record::molecule`].
+    pub molecule: u64,
+}
+
+impl Dataset {
+    /// Reads files of any format and stores into one data set, in the order given. Stores are mapped, after their
+    /// checksums were verified; anything else is read into memory.
+    ///
+    /// # Errors
+    /// [`DataError`] of the first file and structure that is wrong or has no forces.
+    pub fn read(paths: &[PathBuf], options: ReadOptions) -> Result<Self, DataError> {
+        let mut dataset = Self { shards: Vec::new(), starts: vec![0], selection: None };
+        for path in paths {
+            if store::is_store(path) {
+                let manifest = store::Manifest::read(path)?;
+                manifest.verify(path)?;
+                manifest.map(path)?.into_iter().for_each(|shard| dataset.push(shard));
+                continue;
+            }
+            let mut reader = Reader::open(path, options)?;
+            let mut columns = Columns::default();
+            while let Some(record) = reader.next() {
+                columns.push(&labelled(record?, &reader)?);
+            }
+            dataset.push(Shard::from(columns));
+        }
+        Ok(dataset)
+    }
+
+    /// Number of structures.
+    pub fn len(&self) -> usize {
+        match &self.selection {
+            Some(selection) => selection.len(),
+            None => self.starts[self.shards.len()],
+        }
+    }
+
+    /// Whether there are no structures.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of atoms of structure `b`, without touching its coordinates: batches are made up by size.
+    ///
+    /// # Panics
+    /// When `b` is not below [`len`](Self::len).
+    pub fn n_atoms(&self, b: usize) -> usize {
+        let (shard, own) = self.locate(b);
+        shard.atoms(own).len()
+    }
+
+    /// Structure `b` with its labels.
+    ///
+    /// # Panics
+    /// When `b` is not below [`len`](Self::len).
+    pub fn get(&self, b: usize) -> Labelled<'_> {
+        let (shard, own) = self.locate(b);
+        shard.get(own)
+    }
+
+    /// All structures, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Labelled<'_>> {
+        (0..self.len()).map(|b| self.get(b))
+    }
+
+    /// The structures with these indices, in this order, without copying them.
+    ///
+    /// # Panics
+    /// When an index is not below [`len`](Self::len).
+    pub fn select(&self, indices: &[u32]) -> Self {
+        let inner = |&index: &u32| match &self.selection {
+            Some(selection) => selection[index as usize],
+            None => {
+                assert!((index as usize) < self.len(), "structure {index} of {}", self.len());
+                index
+            }
+        };
+        Self { selection: Some(indices.iter().map(inner).collect()), ..self.clone() }
+    }
+
+    fn push(&mut self, shard: Shard) {
+        let end = self.starts[self.shards.len()] + shard.len();
+        if shard.len() > 0 {
+            self.starts.push(end);
+            self.shards.push(Arc::new(shard));
+        }
+    }
+
+    fn locate(&self, b: usize) -> (&Shard, usize) {
+        assert!(b < self.len(), "structure {b} of {}", self.len());
+        let b = self.selection.as_ref().map_or(b, |selection| selection[b] as usize);
+        let shard = self.starts.partition_point(|&start| start <= b) - 1;
+        (&self.shards[shard], b - self.starts[shard])
+    }
+}
+
+/// The record, if it can be trained on.
+pub(crate) fn labelled(record: Record, reader: &Reader) -> Result<Record, DataError> {
+    record.check()?;
+    if record.forces.is_none() {
+        let expected = format!("{}: forces on the atoms", record.place);
+        return Err(DataError::missing(&record.path, expected, reader.about.keys.join(", ")));
+    }
+    Ok(record)
+}

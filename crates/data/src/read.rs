@@ -1,0 +1,163 @@
+//! Reference data in whatever format it comes, as a stream of [`Record`]s.
+//!
+//! | format | recognised by | units |
+//! |---|---|---|
+//! | XYZ, extended XYZ | neither of the below | Å, eV by ASE's convention, or as asked |
+//! | revised MD17 `.npz` | `nuclear_charges`, `coords` | Å, kcal/mol |
+//! | MD17, MD22, sGDML `.npz` | `z`, `R` | as `r_unit` and `e_unit` or `units` say; MD17's own are kcal/mol; or as asked |
+//! | mdet corpus `.npz` | `n_atoms` | see [`corpus`] |
+//! | SPICE `.hdf5` | `conformations` | Bohr, Hartree; forces are minus the gradient |
+//! | ANI-1x `.h5` | `wb97x_dz.forces` | Å, Hartree |
+//! | QM7-X `.hdf5` | `atXYZ` | Å, eV |
+//! | AIMNet2 `.h5` | `numbers`, `coord` | Å, eV |
+//! | QCML TFRecord shards | the framing of `.tfrecord` | Bohr, Hartree |
+//! | mdet store | a folder with `store.json` | Å, eV |
+//!
+//! XYZ and HDF5 files are streamed, frame by frame and in blocks of conformations; the arrays of an npz archive are
+//! unpacked as a whole, since they are compressed as a whole.
+
+mod arrays;
+mod corpus;
+mod hdf5;
+mod npz;
+
+use crate::units::Units;
+use crate::{DataError, Dataset, FrameReader, Record, store};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// What a user may have to say about a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadOptions {
+    /// Units, where the file does not say.
+    pub units: Option<Units>,
+    /// Which of two sets of labels.
+    pub labels: Labels,
+}
+
+/// Which labels of a file that has two sets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Labels {
+    /// The file's own: of revised MD17 the recomputed PBE/def2-SVP ones.
+    #[default]
+    New,
+    /// `old_forces` and `old_energies` of revised MD17: the labels of the original MD17 (PBE+vdW-TS).
+    Old,
+}
+
+/// What a file is, as far as it is known before its records are read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The format.
+    pub format: String,
+    /// Units of the file, before conversion.
+    pub units: String,
+    /// Arrays, columns and keys found.
+    pub keys: Vec<String>,
+    /// Where forces, energy and dipole are taken from.
+    pub labels: Vec<String>,
+}
+
+/// An open data set.
+pub struct Reader {
+    /// What it is.
+    pub about: About,
+    records: Box<dyn Iterator<Item = Result<Record, DataError>> + Send>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("about", &self.about).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Opens a file or a store by what it contains, whatever its name.
+    ///
+    /// # Errors
+    /// [`DataError`] when it cannot be opened, is of no known format, or does not say its units and `options` neither.
+    pub fn open(path: &Path, options: ReadOptions) -> Result<Self, DataError> {
+        if store::is_store(path) {
+            return Self::of_store(path);
+        }
+        let mut start = [0; 8];
+        let mut file = File::open(path).map_err(DataError::io(path))?;
+        let n_read = file.read(&mut start).map_err(DataError::io(path))?;
+        match &start[..n_read] {
+            b"\x89HDF\r\n\x1a\n" => hdf5::open(path, options),
+            [b'P', b'K', ..] => npz::open(path, options),
+            _ => Self::of_xyz(path, options),
+        }
+    }
+
+    fn of_xyz(path: &Path, options: ReadOptions) -> Result<Self, DataError> {
+        let mut frames = FrameReader::open(path)?.peekable();
+        if let Some(Err(error)) = frames.next_if(Result::is_err) {
+            return Err(error.into());
+        }
+        let Some(Ok(first)) = frames.peek() else { unreachable!("an XYZ file without frames is an error") };
+        let columns = first.properties.clone().unwrap_or_else(|| "species:S:1:pos:R:3".into());
+        let mut keys: Vec<String> = columns.split(':').step_by(3).map(str::to_owned).collect();
+        keys.extend(first.key_values.iter().map(|(key, _)| key.clone()));
+        let mut labels = Vec::new();
+        labels.extend(first.forces.is_some().then(|| "forces".to_owned()));
+        labels.extend(first.energy_ev.is_some().then(|| "energy".to_owned()));
+        let units = options.units.unwrap_or(Units::EvAngstrom);
+        let by = if options.units.is_some() { "as asked" } else { "by ASE's convention" };
+        let about = About { format: "XYZ".into(), units: format!("{units} ({by})"), keys, labels };
+        let records = frames.map(move |frame| Ok(in_units(Record::from_frame(frame?), units)));
+        Ok(Self { about, records: Box::new(records) })
+    }
+
+    fn of_store(path: &Path) -> Result<Self, DataError> {
+        let dataset = Dataset::read(&[path.to_path_buf()], ReadOptions::default())?;
+        let about = About {
+            format: "mdet store".into(),
+            units: Units::EvAngstrom.to_string(),
+            keys: store::ARRAYS.map(str::to_owned).into(),
+            labels: vec!["forces".into(), "energy".into(), "dipole".into()],
+        };
+        let path = std::sync::Arc::from(path);
+        let records = (0..dataset.len()).map(move |b| {
+            let wide = |vectors: &[[f32; 3]]| vectors.iter().map(|v| v.map(f64::from)).collect();
+            let structure = dataset.get(b);
+            Ok(Record {
+                numbers: structure.numbers.to_vec(),
+                positions: wide(structure.positions),
+                forces: Some(wide(structure.forces)),
+                energy_ev: structure.energy_ev,
+                dipole_e_angstrom: structure.dipole_e_angstrom.map(|d| d.map(f64::from)),
+                charge: structure.charge,
+                multiplicity: structure.multiplicity,
+                molecule: structure.molecule,
+                name: None,
+                origin: None,
+                path: std::sync::Arc::clone(&path),
+                place: format!("structure {b}"),
+            })
+        });
+        Ok(Self { about, records: Box::new(records) })
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Record, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.records.next()
+    }
+}
+
+/// A record that was read as Å and eV and is in other units.
+fn in_units(mut record: Record, units: Units) -> Record {
+    let length = units.length_angstrom();
+    let force = units.force_ev_per_angstrom();
+    record.positions.iter_mut().flatten().for_each(|x| *x *= length);
+    record.forces.iter_mut().flatten().flatten().for_each(|f| *f *= force);
+    record.energy_ev = record.energy_ev.map(|energy| energy * units.energy_ev());
+    record
+}
