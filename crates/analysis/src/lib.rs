@@ -6,12 +6,21 @@
 //! | module | question |
 //! |---|---|
 //! | [`accuracy`] | how far are predicted forces from reference forces? |
+//! | [`equivariance`] | how far do forces turn with the molecule? |
+//! | [`lambda`], [`loops`] | do the forces have a potential? |
 //! | [`statistics`] | how sure is a number? |
 //!
 //! Deliberately absent: files, plots and dynamics.
 
 pub mod accuracy;
+pub mod equivariance;
+pub mod lambda;
+pub mod loops;
+pub mod sphere;
 pub mod statistics;
 
 pub use accuracy::Accuracy;
+pub use equivariance::Equivariance;
+pub use lambda::Lambda;
+pub use loops::LoopWork;
 pub use statistics::{Estimate, Histogram, Spread};

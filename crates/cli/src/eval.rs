@@ -48,7 +48,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Done, AnyError> {
         let file = args.data.display();
         return Err(format!("{file}: structure {frame}: expected reference forces, found none").into());
     }
-    let n_outside = labelled::outside_domain(&judge.model.card, &items).iter().filter(|&&out| out).count();
+    let inside = labelled::inside_domain(&judge.model.card, &items);
+    let n_outside = inside.iter().filter(|&&inside| inside == Some(false)).count();
     if n_outside > 0 {
         eprintln!("mdet: warning: {n_outside} of {} structures are outside the model's domain", items.len());
     }
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Done, AnyError> {
     let worst = judge.out.with_extension("worst.xyz");
     atomic_write(&worst, &worst_frames(&accuracy, &items)?).map_err(at(&worst))?;
     println!("worst frames  {}", worst.display());
-    judge.finish(Judgement::Accuracy(accuracy))
+    judge.finish(Judgement::Accuracy(Box::new(accuracy)))
 }
 
 /// Forces of every structure; `None` when Ctrl-C came first.

@@ -37,11 +37,20 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Labelled>, AnyError> {
     Ok(structures)
 }
 
-/// Warns of structures outside the model's domain: they are judged all the same, and the result says so.
-pub(crate) fn outside_domain(card: &Card, structures: &[Labelled]) -> Vec<bool> {
-    let outside = |item: &Labelled| {
-        let domain = card.domain.as_ref();
-        domain.is_some_and(|d| d.check(&item.structure).is_err() || item.structure.n_atoms() > d.max_atoms)
+/// Whether each structure is like what the model was trained on; `None` where the model does not say.
+pub(crate) fn inside_domain(card: &Card, items: &[Labelled]) -> Vec<Option<bool>> {
+    let inside = |item: &Labelled| {
+        let domain = card.domain.as_ref()?;
+        Some(domain.check(&item.structure).is_ok() && item.structure.n_atoms() <= domain.max_atoms)
     };
-    structures.iter().map(outside).collect()
+    items.iter().map(inside).collect()
+}
+
+/// At most `limit` of the items, evenly spaced.
+pub(crate) fn limited(items: Vec<Labelled>, limit: Option<usize>) -> Vec<Labelled> {
+    let n = items.len();
+    let kept = limit.unwrap_or(n).clamp(1, n);
+    let mut wanted = (0..kept).map(|k| k * n / kept).peekable();
+    let mut keep = |index: usize| wanted.next_if_eq(&index).is_some();
+    items.into_iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, item)| item).collect()
 }

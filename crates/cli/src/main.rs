@@ -5,6 +5,7 @@
 mod eval;
 mod input;
 mod interrupt;
+mod judge;
 mod judgement;
 mod labelled;
 mod md;
@@ -41,6 +42,9 @@ enum Verb {
     Predict(predict::PredictArgs),
     /// Compare a model's forces with reference forces.
     Eval(eval::EvalArgs),
+    /// Judge what a model's forces lack by construction: rotational symmetry, a potential.
+    #[command(subcommand)]
+    Judge(judge::JudgeVerb),
     /// Show a model, or take the authors' weights.
     #[command(subcommand)]
     Model(model::ModelVerb),
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Md(args) => md::run(&args),
         Verb::Predict(args) => predict::run(&args),
         Verb::Eval(args) => eval::run(&args),
+        Verb::Judge(verb) => judge::run(&verb),
         Verb::Model(verb) => model::run(&verb),
         Verb::Train(args) => train::run(&args),
     };

@@ -194,6 +194,25 @@ fn eval_compares_forces_and_refuses_structures_without_them() {
     assert_refused(here, &["eval", "built-in", "labelled.xyz"], "--overwrite");
 }
 
+#[test]
+fn judgements_write_results_that_name_the_model_and_the_command() {
+    let folder = folder_with("water.xyz", WATER.as_bytes());
+    let here = folder.path();
+    let cases = [
+        (vec!["judge", "equivariance", "built-in", "water.xyz", "--bases", "2"], "equivariance"),
+        (vec!["judge", "lambda", "built-in", "water.xyz"], "lambda"),
+    ];
+    for (arguments, kind) in cases {
+        let output = mdet(here, &arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let json = std::fs::read_to_string(here.join(format!("{kind}-water.json"))).unwrap();
+        let command = format!("\"mdet {}\"", arguments.join(" "));
+        for expected in [&command, "model_sha256", "\"inside_domain\": true"] {
+            assert!(json.contains(expected), "{json}");
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_the_run_with_complete_files() {

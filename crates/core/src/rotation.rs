@@ -64,6 +64,12 @@ impl Rotation {
         Self { matrix: self.matrix.map(|row| row.map(|x| -x)) }
     }
 
+    /// First `other`, then this: the matrix product of this and `other`.
+    pub fn after(&self, other: &Self) -> Self {
+        let product = |i: usize, j: usize| (0..3).map(|k| self.matrix[i][k] * other.matrix[k][j]).sum();
+        Self { matrix: std::array::from_fn(|i| std::array::from_fn(|j| product(i, j))) }
+    }
+
     /// The matrix R, rows first: r′ = R r.
     pub fn matrix(&self) -> &[[f64; 3]; 3] {
         &self.matrix
@@ -137,6 +143,12 @@ mod tests {
                 assert!((found - expected).abs() < tolerance, "{rotation:?}");
             }
             assert!((rotation.determinant().abs() - 1.0).abs() < tolerance);
+            let quarter = Rotation::from_quaternion([1.0, 0.0, 0.0, 1.0]);
+            let (mut at_once, mut in_turn) = ([[1.0, -2.0, 3.0]], [[1.0, -2.0, 3.0]]);
+            quarter.after(&rotation).apply(&mut at_once);
+            rotation.apply(&mut in_turn);
+            quarter.apply(&mut in_turn);
+            assert!(crate::structure::distance(&at_once[0], &in_turn[0]) < 4.0 * tolerance);
             let mut there_and_back = [[1.0, -2.0, 3.0]];
             rotation.apply(&mut there_and_back);
             rotation.apply_inverse(&mut there_and_back);

@@ -3,7 +3,7 @@
 //! JSON: `schema` (a number that grows when the meaning of a field changes), `provenance`, and `judgement` with its
 //! `kind` and `result`. Field names end in their unit; without one, a number is a count, a share or an index.
 
-use mdet_analysis::Accuracy;
+use mdet_analysis::{Accuracy, Equivariance, Lambda};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,11 @@ pub struct Provenance {
 #[serde(tag = "kind", content = "result", rename_all = "kebab-case")]
 pub enum Judgement {
     /// `mdet eval`.
-    Accuracy(Accuracy),
+    Accuracy(Box<Accuracy>),
+    /// `mdet judge equivariance`.
+    Equivariance(Equivariance),
+    /// `mdet judge lambda`.
+    Lambda(Lambda),
 }
 
 /// A result file's content.

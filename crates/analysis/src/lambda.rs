@@ -1,0 +1,100 @@
+//! Whether forces have a potential: the antisymmetric part of the force Jacobian.
+//!
+//! ```text
+//! λ = ‖(J − Jᵀ)/2‖_F / ‖J‖_F,     J = ∂F/∂r
+//! ```
+//!
+//! λ is 0 for forces with a potential, 1/√2 for a Jacobian whose entries know nothing of their transposes, and 1 for
+//! a pure curl. It is taken of the forces as they are predicted, with net force and torque.
+
+use crate::loops::LoopWork;
+use crate::statistics::{Estimate, bootstrap, rank_correlation};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// λ of one structure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StructureLambda {
+    /// Its name.
+    pub name: String,
+    /// The class it is of (a series, a source); empty if none.
+    pub class: String,
+    /// Number of atoms.
+    pub n_atoms: usize,
+    /// Whether it is like what the model was trained on; `None` if unknown.
+    pub inside_domain: Option<bool>,
+    /// The antisymmetric share λ.
+    pub lambda: f64,
+    /// ‖J‖_F, eV/Å².
+    pub jacobian_norm_ev_per_angstrom2: f64,
+}
+
+/// Mean λ of a class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassLambda {
+    /// The class.
+    pub class: String,
+    /// Structures in it.
+    pub n_structures: usize,
+    /// Mean over its structures.
+    pub lambda: Estimate,
+}
+
+/// What `mdet judge lambda` finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lambda {
+    /// Mean over structures.
+    pub mean: Estimate,
+    /// By class, if there are several.
+    pub by_class: Vec<ClassLambda>,
+    /// Spearman's rank correlation of λ with the number of atoms.
+    pub rank_correlation_with_size: Option<f64>,
+    /// Per structure, in the order of the file: along a trajectory, in the order of time.
+    pub structures: Vec<StructureLambda>,
+    /// The work around closed loops of the first structures.
+    pub loops: Vec<LoopWork>,
+}
+
+impl Lambda {
+    /// Summarises the structures. The bootstrap's draws are a function of `seed`.
+    ///
+    /// # Panics
+    /// When there are no structures.
+    pub fn of(structures: Vec<StructureLambda>, loops: Vec<LoopWork>, seed: u64) -> Self {
+        let mean = |values: &[f64]| {
+            let units: Vec<[f64; 2]> = values.iter().map(|&value| [value, 1.0]).collect();
+            bootstrap(&units, |[sum, n]| [sum / n], seed)[0]
+        };
+        let lambdas: Vec<f64> = structures.iter().map(|s| s.lambda).collect();
+        let sizes: Vec<f64> = structures.iter().map(|s| s.n_atoms as f64).collect();
+        let mut classes: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        structures.iter().for_each(|s| classes.entry(&s.class).or_default().push(s.lambda));
+        let class = |(class, values): (&&str, &Vec<f64>)| ClassLambda {
+            class: class.to_string(),
+            n_structures: values.len(),
+            lambda: mean(values),
+        };
+        let by_class = if classes.len() > 1 { classes.iter().map(class).collect() } else { Vec::new() };
+        let rank_correlation_with_size = rank_correlation(&lambdas, &sizes);
+        Self { mean: mean(&lambdas), by_class, rank_correlation_with_size, structures, loops }
+    }
+}
+
+/// λ and ‖J‖_F, in the unit of J, of a Jacobian `[size, size]` row-major. λ is 0 of a Jacobian of zeros.
+///
+/// # Panics
+/// When the Jacobian is not square.
+pub fn antisymmetric_share(jacobian: &[f64]) -> (f64, f64) {
+    let size = jacobian.len().isqrt();
+    assert_eq!(size * size, jacobian.len(), "a square Jacobian");
+    let (mut antisymmetric, mut all) = (0.0, 0.0);
+    for (a, b) in (0..size).flat_map(|a| (0..size).map(move |b| (a, b))) {
+        let (entry, transposed) = (jacobian[a * size + b], jacobian[b * size + a]);
+        antisymmetric += (0.5 * (entry - transposed)).powi(2);
+        all += entry * entry;
+    }
+    (if all > 0.0 { (antisymmetric / all).sqrt() } else { 0.0 }, all.sqrt())
+}
