@@ -131,7 +131,9 @@ pub fn train(
             }
         }
     }
-    run.checkpoint(validation.len())?;
+    // Whoever asks a run to stop waits for it: all structures are measured only when it is complete.
+    let complete = run.optimiser.n_steps >= config.n_steps;
+    run.checkpoint(if complete { validation.len() } else { config.validation_structures })?;
     Ok(run.model)
 }
 
