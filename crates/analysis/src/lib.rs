@@ -8,19 +8,25 @@
 //! | [`accuracy`] | how far are predicted forces from reference forces? |
 //! | [`equivariance`] | how far do forces turn with the molecule? |
 //! | [`lambda`], [`loops`] | do the forces have a potential? |
+//! | [`drift`] | how much energy do they pump into a molecule? |
+//! | [`stability`] | until when does dynamics hold, and are distances right? |
 //! | [`statistics`] | how sure is a number? |
 //!
 //! Deliberately absent: files, plots and dynamics.
 
 pub mod accuracy;
+pub mod drift;
 pub mod equivariance;
 pub mod lambda;
 pub mod loops;
 pub mod sphere;
+pub mod stability;
 pub mod statistics;
 
 pub use accuracy::Accuracy;
+pub use drift::Drift;
 pub use equivariance::Equivariance;
 pub use lambda::Lambda;
 pub use loops::LoopWork;
+pub use stability::Stability;
 pub use statistics::{Estimate, Histogram, Spread};

@@ -75,6 +75,12 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Done, AnyError> {
     let worst = judge.out.with_extension("worst.xyz");
     atomic_write(&worst, &worst_frames(&accuracy, &items)?).map_err(at(&worst))?;
     println!("worst frames  {}", worst.display());
+    let first = &accuracy.worst[0];
+    let caption = format!(
+        "The worst structure: {}, {:.0} meV/Å per atom.",
+        first.molecule, first.euclidean_mev_per_angstrom
+    );
+    judge.show(&caption, [&items[first.index].structure]);
     judge.finish(Judgement::Accuracy(Box::new(accuracy)))
 }
 

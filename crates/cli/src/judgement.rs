@@ -5,9 +5,11 @@ use crate::model_choice::load;
 use crate::{AnyError, Done};
 use clap::Args;
 use mdet_core::atomic_write;
+use mdet_core::{Structure, elements};
 use mdet_model::{Model, NetworkForceField};
-use mdet_report::{Judgement, Provenance, Record};
+use mdet_report::{Judgement, Provenance, Record, View};
 use sha2::{Digest, Sha256};
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -43,6 +45,7 @@ pub(crate) struct Judge {
     model_name: String,
     n_threads: usize,
     inputs: Vec<(String, String)>,
+    view: Option<View>,
     started: Instant,
 }
 
@@ -65,8 +68,8 @@ impl Judge {
         let path = Some(&args.model).filter(|path| path.as_os_str() != "built-in");
         let (model, model_name) = load(path)?;
         let n_threads = args.threads.map_or(0, usize::from);
-        let inputs = Vec::new();
-        Ok(Self { model, out, seed: args.seed, model_name, n_threads, inputs, started: Instant::now() })
+        let (inputs, view, started) = (Vec::new(), None, Instant::now());
+        Ok(Self { model, out, seed: args.seed, model_name, n_threads, inputs, view, started })
     }
 
     /// The model as a force field in f32: raw forces.
@@ -88,6 +91,18 @@ impl Judge {
         Ok(())
     }
 
+    /// Adds frames of one molecule to look at.
+    pub fn show<'a>(&mut self, caption: &str, frames: impl IntoIterator<Item = &'a Structure>) {
+        let mut xyz = String::new();
+        for frame in frames {
+            let _ = writeln!(xyz, "{}\n", frame.n_atoms());
+            for (&z, [x, y, w]) in frame.numbers().iter().zip(frame.positions()) {
+                let _ = writeln!(xyz, "{} {x:.4} {y:.4} {w:.4}", elements::symbol(z));
+            }
+        }
+        self.view = Some(View { caption: caption.to_string(), xyz });
+    }
+
     /// Writes the result file and says where it is.
     pub fn finish(self, judgement: Judgement) -> Result<Done, AnyError> {
         let provenance = Provenance {
@@ -102,7 +117,7 @@ impl Judge {
             seconds: self.started.elapsed().as_secs_f64(),
             units: UNITS.to_string(),
         };
-        let json = Record::new(provenance, judgement).to_json();
+        let json = Record::new(provenance, judgement, self.view).to_json();
         atomic_write(&self.out, json.as_bytes()).map_err(at(&self.out))?;
         println!("result        {}", self.out.display());
         Ok(Done::Completed)

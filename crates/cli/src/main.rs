@@ -13,6 +13,7 @@ mod model;
 mod model_choice;
 mod predict;
 mod progress;
+mod report;
 mod run_folder;
 mod train;
 mod units;
@@ -45,6 +46,8 @@ enum Verb {
     /// Judge what a model's forces lack by construction: rotational symmetry, a potential.
     #[command(subcommand)]
     Judge(judge::JudgeVerb),
+    /// Make one HTML page of result files.
+    Report(report::ReportArgs),
     /// Show a model, or take the authors' weights.
     #[command(subcommand)]
     Model(model::ModelVerb),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Predict(args) => predict::run(&args),
         Verb::Eval(args) => eval::run(&args),
         Verb::Judge(verb) => judge::run(&verb),
+        Verb::Report(args) => report::run(&args),
         Verb::Model(verb) => model::run(&verb),
         Verb::Train(args) => train::run(&args),
     };

@@ -201,16 +201,35 @@ fn judgements_write_results_that_name_the_model_and_the_command() {
     let cases = [
         (vec!["judge", "equivariance", "built-in", "water.xyz", "--bases", "2"], "equivariance"),
         (vec!["judge", "lambda", "built-in", "water.xyz"], "lambda"),
+        (vec!["judge", "drift", "built-in", "water.xyz", "--time", "0.2ps", "--replicas", "2"], "drift"),
     ];
     for (arguments, kind) in cases {
         let output = mdet(here, &arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let json = std::fs::read_to_string(here.join(format!("{kind}-water.json"))).unwrap();
         let command = format!("\"mdet {}\"", arguments.join(" "));
-        for expected in [&command, "model_sha256", "\"inside_domain\": true"] {
+        for expected in [&command, "model_sha256", "\"seed\": 0"] {
             assert!(json.contains(expected), "{json}");
         }
     }
+    let results = ["equivariance-water.json", "lambda-water.json", "drift-water.json"];
+    let report = [&["report"], &results[..]].concat();
+    assert!(mdet(here, &report).status.success());
+    let page = std::fs::read_to_string(here.join("report.html")).unwrap();
+    for expected in
+        ["Rotational symmetry", "force Jacobian", "Energy drift", "<svg", "mdet judge drift built-in"]
+    {
+        assert!(page.contains(expected), "no {expected}");
+    }
+    // Opens offline: nothing is loaded from elsewhere.
+    assert!(!page.contains(" src=") && !page.contains("<link"));
+    assert_refused(here, &report, "--overwrite");
+    assert_refused(here, &["report", "water.xyz", "-o", "other.html"], "expected a result file of mdet");
+    assert_refused(
+        here,
+        &["judge", "drift", "built-in", "water.xyz", "--time", "1fs", "-o", "x.json"],
+        "steps",
+    );
 }
 
 #[cfg(unix)]

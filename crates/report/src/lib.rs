@@ -1,5 +1,9 @@
 //! Results of judgements: their files, and the one self-contained HTML report made of them.
 
+mod page;
+mod plot;
 pub mod record;
+mod sections;
 
-pub use record::{Judgement, Provenance, Record, RecordError};
+pub use page::html;
+pub use record::{Judgement, Provenance, Record, RecordError, View};

@@ -3,7 +3,7 @@
 //! JSON: `schema` (a number that grows when the meaning of a field changes), `provenance`, and `judgement` with its
 //! `kind` and `result`. Field names end in their unit; without one, a number is a count, a share or an index.
 
-use mdet_analysis::{Accuracy, Equivariance, Lambda};
+use mdet_analysis::{Accuracy, Drift, Equivariance, Lambda, Stability};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -46,6 +46,20 @@ pub enum Judgement {
     Equivariance(Equivariance),
     /// `mdet judge lambda`.
     Lambda(Lambda),
+    /// `mdet judge drift`.
+    Drift(Drift),
+    /// `mdet judge stability`.
+    Stability(Stability),
+}
+
+/// A molecule or a trajectory to look at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct View {
+    /// What it shows.
+    pub caption: String,
+    /// Frames of one molecule in XYZ format, positions in Å.
+    pub xyz: String,
 }
 
 /// A result file's content.
@@ -58,6 +72,9 @@ pub struct Record {
     pub provenance: Provenance,
     /// What was found.
     pub judgement: Judgement,
+    /// What to look at beside the numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<View>,
 }
 
 /// Why a result file cannot be used.
@@ -91,8 +108,8 @@ pub enum RecordError {
 
 impl Record {
     /// A record of the present schema.
-    pub fn new(provenance: Provenance, judgement: Judgement) -> Self {
-        Self { schema: SCHEMA, provenance, judgement }
+    pub fn new(provenance: Provenance, judgement: Judgement, view: Option<View>) -> Self {
+        Self { schema: SCHEMA, provenance, judgement, view }
     }
 
     /// The file's content: indented JSON.

@@ -1,0 +1,86 @@
+//! The report: one HTML file that needs nothing else, made of result files.
+
+use crate::plot::escape;
+use crate::record::Record;
+use crate::sections::section;
+use std::fmt::Write;
+
+const STYLE: &str = include_str!("../assets/style.css");
+const VIEWER: &str = include_str!("../assets/3Dmol-min.js");
+const VIEW: &str = include_str!("../assets/view.js");
+const LICENCE: &str = include_str!("../assets/3Dmol-LICENSE");
+
+/// The page of these results, in their order.
+pub fn html(records: &[(String, Record)]) -> String {
+    let mut models: Vec<&str> = records.iter().map(|(_, record)| record.provenance.model.as_str()).collect();
+    models.dedup();
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>mdet report: {0}</title>\n<style>{STYLE}</style></head><body>\n<h1>How far can {0} be trusted?</h1>\n",
+        escape(&models.join(", "))
+    );
+    if let Some((_, first)) = records.first() {
+        let _ = writeln!(page, "<p class=\"soft\">Trained on: {}.</p>", escape(&first.provenance.trained_on));
+    }
+    let sections: Vec<_> = records.iter().map(|(_, record)| section(&record.judgement)).collect();
+    page += "<ul class=\"verdicts\">\n";
+    for (index, section) in sections.iter().enumerate() {
+        let (class, word) = match section.good {
+            Some(true) => ("good", " – holds"),
+            Some(false) => ("bad", " – does not hold"),
+            None => ("", ""),
+        };
+        let (title, verdict) = (escape(&section.title), escape(&section.verdict));
+        let _ = writeln!(
+            page,
+            "<li class=\"{class}\"><b><a href=\"#s{index}\">{title}</a>{word}</b>{verdict}</li>"
+        );
+    }
+    page += "</ul>\n";
+    let mut has_view = false;
+    for (index, (section, (file, record))) in sections.iter().zip(records).enumerate() {
+        let _ = writeln!(
+            page,
+            "<h2 id=\"s{index}\">{}</h2>\n<p>{}</p>",
+            escape(&section.title),
+            escape(&section.verdict)
+        );
+        page += &section.body;
+        if let Some(view) = &record.view {
+            has_view = true;
+            let _ = writeln!(
+                page,
+                "<figure><div class=\"view\" data-xyz=\"x{index}\"></div><figcaption>{}</figcaption></figure>\n<script type=\"text/plain\" id=\"x{index}\">{}</script>",
+                escape(&view.caption),
+                view.xyz.replace('<', " ")
+            );
+        }
+        page += &provenance(file, record);
+    }
+    if has_view {
+        let _ = write!(
+            page,
+            "<script>/*\n{}\n*/{VIEWER}</script><script>{VIEW}</script>",
+            LICENCE.replace("*/", "* /")
+        );
+    }
+    page + "</body></html>\n"
+}
+
+fn provenance(file: &str, record: &Record) -> String {
+    let p = &record.provenance;
+    let mut list = String::new();
+    let mut add = |name: &str, value: &str| {
+        let _ = write!(list, "<dt>{name}</dt><dd>{}</dd>", escape(value));
+    };
+    add("result file", file);
+    add("model", &format!("{} (SHA-256 {})", p.model, p.model_sha256));
+    for (input, hash) in &p.inputs {
+        add("input", &format!("{input} (SHA-256 {hash})"));
+    }
+    add("mdet", &format!("{} on {}", p.mdet_version, p.machine));
+    add("seed", &p.seed.to_string());
+    add("took", &format!("{:.1} s", p.seconds));
+    add("units", &p.units);
+    let command = escape(&p.command);
+    format!("<details><summary>How this was made</summary><pre>{command}</pre><dl>{list}</dl></details>\n")
+}
