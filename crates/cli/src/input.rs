@@ -13,6 +13,13 @@ pub(crate) struct InputArgs {
     /// XYZ or extended XYZ file, positions in Å; all its frames are used.
     #[arg(value_name = "FILE.xyz")]
     pub file: PathBuf,
+    #[command(flatten)]
+    electrons: ElectronArgs,
+}
+
+/// What the file may leave open about its molecules, and whether they must be of the model's domain.
+#[derive(Args)]
+pub(crate) struct ElectronArgs {
     /// Total charge in e of every frame, over what the file says [default: the file's `charge`, else 0].
     #[arg(long, allow_negative_numbers = true)]
     charge: Option<i32>,
@@ -29,9 +36,16 @@ impl InputArgs {
     ///
     /// Refuses what the model never saw, unless forced; warns of what is merely unusual, each kind once.
     pub fn read(&self, card: &Card) -> Result<Vec<(Frame, Structure)>, AnyError> {
+        self.electrons.read(&self.file, card)
+    }
+}
+
+impl ElectronArgs {
+    /// As [`InputArgs::read`], of a file.
+    pub fn read(&self, file: &Path, card: &Card) -> Result<Vec<(Frame, Structure)>, AnyError> {
         let mut warnings = Vec::new();
         let mut structures = Vec::new();
-        for frame in read_file(&self.file)? {
+        for frame in read_file(file)? {
             let place = frame.place.clone();
             let structure = frame.clone().into_structure(self.charge, self.multiplicity)?;
             if let Some(domain) = &card.domain {

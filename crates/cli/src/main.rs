@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C with everything written.
 
 mod eval;
+mod freq;
 mod input;
 mod interrupt;
 mod judge;
@@ -11,10 +12,10 @@ mod labelled;
 mod md;
 mod model;
 mod model_choice;
+mod opt;
 mod predict;
 mod progress;
 mod report;
-mod run_folder;
 mod train;
 mod units;
 
@@ -39,6 +40,10 @@ struct Cli {
 enum Verb {
     /// Run molecular dynamics on every frame of an XYZ file.
     Md(md::MdArgs),
+    /// Optimise the geometry of every frame of an XYZ file.
+    Opt(opt::OptArgs),
+    /// Vibrational frequencies of a molecule.
+    Freq(freq::FreqArgs),
     /// Write the predicted forces of every frame of an XYZ file.
     Predict(predict::PredictArgs),
     /// Compare a model's forces with reference forces.
@@ -64,6 +69,8 @@ enum Done {
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Md(args) => md::run(&args),
+        Verb::Opt(args) => opt::run(&args),
+        Verb::Freq(args) => freq::run(&args),
         Verb::Predict(args) => predict::run(&args),
         Verb::Eval(args) => eval::run(&args),
         Verb::Judge(verb) => judge::run(&verb),

@@ -1,235 +1,237 @@
-//! `mdet md`: molecular dynamics of every frame of a file, into a run folder, with a summary.
+//! `mdet md`: molecular dynamics of every frame of a file, into a run folder, with a summary; and its restart.
 
-use crate::input::{InputArgs, at};
-use crate::judgement::hex;
-use crate::model_choice::{ModelArgs, Precision};
+mod args;
+mod checkpoint;
+mod config;
+mod folder;
+mod start;
+mod summary;
+mod trajectory;
+
+use crate::model_choice::Precision;
 use crate::progress::Progress;
-use crate::run_folder::{self, Record};
-use crate::{AnyError, Done, interrupt, units};
-use clap::{Args, ValueEnum};
-use mdet_core::{ForceField, NetForceRemoved, Structure, atomic_write};
-use mdet_md::statistics::{blocked_mean, drift_ev_per_atom_per_ps};
-use mdet_md::{Config, Ending, Ensemble, Observables, Plateau, Simulation};
-use serde::Serialize;
+use crate::{AnyError, Done, interrupt};
+pub(crate) use args::MdArgs;
+use checkpoint::Checkpoint;
+use config::RunConfig;
+use folder::RunFolder;
+use mdet_core::{ForceField, FrameAveraged, NetForceRemoved, Removal, RotationSet, Structure};
+use mdet_md::{Ending, Monitor, Schedule, Simulation, SimulationError, StopCondition};
+use mdet_model::Model;
 use sha2::{Digest, Sha256};
 use std::num::NonZeroU64;
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-
-/// Run molecular dynamics on every frame of an XYZ file with the built-in or another model.
-///
-/// The frames run side by side, each from velocities drawn at the temperature. Net force and torque of the model's
-/// forces are removed. The run folder gets the trajectory (extended XYZ with velocities in Å/fs and forces in eV/Å),
-/// a table of temperature and energies, and the resolved configuration; the summary goes to standard output. Ctrl-C
-/// ends after the current step with all files complete (exit code 130).
-///
-/// Example: mdet md aspirin.xyz --temperature 300K --time "10 ps" --out aspirin-run
-#[derive(Args)]
-pub(crate) struct MdArgs {
-    #[command(flatten)]
-    input: InputArgs,
-    #[command(flatten)]
-    model: ModelArgs,
-    /// Ensemble: Langevin dynamics (BAOAB) or Newton's equations (velocity Verlet).
-    #[arg(long, value_enum, default_value = "nvt-langevin")]
-    ensemble: EnsembleName,
-    /// Temperature of the thermostat and of the starting velocities; a bare number is in K.
-    #[arg(long, default_value = "300 K", value_parser = units::temperature_in_k, allow_hyphen_values = true)]
-    temperature: f64,
-    /// Time step; a bare number is in fs.
-    #[arg(long, default_value = "0.5 fs", value_parser = units::time_in_fs, allow_hyphen_values = true)]
-    timestep: f64,
-    /// Simulated time; a bare number is in ps [default: 10 ps].
-    #[arg(long, value_parser = units::duration_in_fs, conflicts_with = "steps", allow_hyphen_values = true)]
-    time: Option<f64>,
-    /// Number of steps, instead of --time.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    steps: Option<u64>,
-    /// Friction of the Langevin thermostat; a bare number is in 1/fs.
-    #[arg(long, default_value = "0.01/fs", value_parser = units::rate_per_fs, allow_hyphen_values = true)]
-    friction: f64,
-    /// Seed of velocities and thermostat: the same seed gives the same trajectory on any number of threads.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Steps between written frames.
-    #[arg(long, default_value = "20")]
-    every: NonZeroU64,
-    /// Run folder, made anew [default: the file's name with -md].
-    #[arg(long, value_name = "FOLDER")]
-    out: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum EnsembleName {
-    NvtLangevin,
-    Nve,
-}
-
-/// What `config.toml` in the run folder says.
-#[derive(Serialize)]
-struct ResolvedConfig {
-    mdet_version: &'static str,
-    input: PathBuf,
-    model: String,
-    model_sha256: String,
-    precision: Precision,
-    n_steps: u64,
-    every: u64,
-    dynamics: Config,
-}
-
-/// Share of the frames, from the end, that temperature and drift are taken from: the start equilibrates.
-const AVERAGED_SHARE: f64 = 0.8;
+use std::path::Path;
 
 pub(crate) fn run(args: &MdArgs) -> Result<Done, AnyError> {
-    let (model, model_name) = args.model.load()?;
-    let config = args.config()?;
-    let n_steps = args.n_steps()?;
-    let structures: Vec<Structure> = args.input.read(&model.card)?.into_iter().map(|(_, s)| s).collect();
-    let force_field = NetForceRemoved::new(args.model.force_field(&model)?);
-    let simulation = Simulation::new(structures.clone(), force_field, config)?;
-
-    let folder = args.out.clone().unwrap_or_else(|| {
-        let stem = args.input.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        PathBuf::from(stem + "-md")
-    });
-    run_folder::create(&folder)?;
-    let resolved = ResolvedConfig {
-        mdet_version: env!("CARGO_PKG_VERSION"),
-        input: args.input.file.clone(),
-        model: model_name,
-        model_sha256: hex(&Sha256::digest(model.to_bytes()?)),
-        precision: args.model.precision,
-        n_steps,
-        every: args.every.get(),
-        dynamics: config,
+    let (simulation, mut folder, config) = match &args.restart {
+        Some(folder) => restart(args, folder)?,
+        None => start::start(args)?,
     };
-    let config_path = folder.join("config.toml");
-    atomic_write(&config_path, toml::to_string(&resolved)?.as_bytes()).map_err(at(&config_path))?;
-    let mut records = structures
-        .iter()
-        .enumerate()
-        .map(|(index, structure)| Record::open(&folder, index, structures.len(), structure))
-        .collect::<Result<Vec<_>, _>>()?;
-
-    let (ending, seconds) = simulate(simulation, n_steps, args.every, &mut records)?;
-    println!("{}", folder.display());
-    for (record, structure) in records.iter().zip(&structures) {
-        summarise(record, structure.n_atoms(), config.ensemble);
+    let n_atoms: Vec<usize> =
+        (0..simulation.n_replicas()).map(|b| simulation.frame(b).structure.n_atoms()).collect();
+    let ended = simulate(simulation, &config, &mut folder)?;
+    summary::summarise(&folder, &n_atoms, config.dynamics.ensemble)?;
+    if ended.seconds > 0.0 && ended.n_steps > 0 {
+        let simulated_fs = ended.n_steps as f64 * config.dynamics.timestep_fs * n_atoms.len() as f64;
+        let ns_per_day = simulated_fs * 1e-6 * 86_400.0 / ended.seconds;
+        println!("speed         {ns_per_day:.3} ns/day ({:.1} s)", ended.seconds);
     }
-    let simulated_fs: f64 = records.iter().filter_map(|r| r.observables.last()).map(|o| o.time_fs).sum();
-    println!("speed         {:.3} ns/day ({:.1} s)", simulated_fs * 1e-6 * 86_400.0 / seconds, seconds);
-    Ok(if ending == Ending::Stopped { Done::Interrupted } else { Done::Completed })
-}
-
-impl MdArgs {
-    fn config(&self) -> Result<Config, AnyError> {
-        let ensemble = match self.ensemble {
-            EnsembleName::Nve => Ensemble::Nve,
-            EnsembleName::NvtLangevin => {
-                Ensemble::NvtLangevin { temperature_k: self.temperature, friction_per_fs: self.friction }
-            }
-        };
-        let config = Config {
-            ensemble,
-            timestep_fs: self.timestep,
-            initial_temperature_k: self.temperature,
-            seed: self.seed,
-        };
-        config.validate()?;
-        Ok(config)
-    }
-
-    fn n_steps(&self) -> Result<u64, AnyError> {
-        const DEFAULT_TIME_FS: f64 = 10_000.0;
-        if let Some(steps) = self.steps {
-            return Ok(steps);
-        }
-        let time_fs = self.time.unwrap_or(DEFAULT_TIME_FS);
-        let steps = (time_fs / self.timestep).round();
-        if steps < 1.0 {
-            let step_fs = self.timestep;
-            return Err(
-                format!("the time must be at least one step of {step_fs} fs, found {time_fs} fs").into()
-            );
-        }
-        Ok(steps as u64)
+    match ended.how {
+        How::Completed => Ok(Done::Completed),
+        How::Interrupted => Ok(Done::Interrupted),
+        How::Failed(error) => Err(error),
     }
 }
 
-/// Runs all steps, or as many as Ctrl-C lets it; returns how it ended and the seconds it took.
-fn simulate(
-    mut simulation: Simulation<impl ForceField>,
+/// How the steps ended, and what they took.
+struct Ended {
+    how: How,
     n_steps: u64,
-    every: NonZeroU64,
-    records: &mut [Record],
-) -> Result<(Ending, f64), AnyError> {
+    seconds: f64,
+}
+
+enum How {
+    Completed,
+    Interrupted,
+    Failed(AnyError),
+}
+
+/// A simulation under any stack of wrappers.
+type AnySimulation = Simulation<Box<dyn ForceField>>;
+
+/// Goes on with a run at its checkpoint.
+fn restart(args: &MdArgs, path: &Path) -> Result<(AnySimulation, RunFolder, RunConfig), AnyError> {
+    let mut config = RunConfig::read(path)?;
+    let (model, model_name) = match (&args.model.model, config.model.as_str()) {
+        (Some(_), _) | (None, "built-in") => args.model.load()?,
+        (None, file) => crate::model_choice::load(Some(&file.into()))?,
+    };
+    let found = sha256(&model)?;
+    if found != config.model_sha256 {
+        let expected = &config.model_sha256;
+        return Err(
+            format!("{model_name}: expected the run's model, SHA-256 {expected}, found {found}").into()
+        );
+    }
+    let checkpoint = Checkpoint::read(path)?;
+    let snapshots = checkpoint.replicas.iter().map(|r| r.snapshot()).collect::<Result<Vec<_>, _>>()?;
+    let done = snapshots.first().map_or(0, |snapshot| snapshot.progress.step);
+    if let Some(n_steps) = args.asked_steps(config.dynamics.timestep_fs)? {
+        if n_steps < done {
+            return Err(format!("expected at least the {done} steps that are done, found {n_steps}").into());
+        }
+        config.n_steps = n_steps;
+    }
+    let force_field = force_field(args, &config, &model)?;
+    let mut simulation = Simulation::resume(snapshots, force_field, config.dynamics)?;
+    if !done.is_multiple_of(config.every.get()) {
+        // The last frame was not due, so it has been cut off; it comes back where the run is not extended.
+        simulation.frame_again();
+    }
+    let folder = RunFolder::reopen(path, config.clone(), &checkpoint)?;
+    config.write(path)?;
+    eprintln!("mdet: goes on at step {done} of {}", config.n_steps);
+    Ok((simulation, folder, config))
+}
+
+/// The model in the wrappers that the run asks for, in the order that `core::ForceField` documents.
+fn force_field(args: &MdArgs, config: &RunConfig, model: &Model) -> Result<Box<dyn ForceField>, AnyError> {
+    let raw = args.model.force_field_in(config.precision, model)?;
+    let averaged: Box<dyn ForceField> = match config.frames {
+        1 => raw,
+        count => {
+            let rotations = RotationSet::of_size(count, config.dynamics.seed).rotations();
+            Box::new(FrameAveraged { inner: raw, rotations })
+        }
+    };
+    let removal = match (config.keep_net_force, config.keep_net_torque) {
+        (false, false) => Removal::Both,
+        (false, true) => Removal::Force,
+        (true, false) => Removal::Torque,
+        (true, true) => return Ok(averaged),
+    };
+    Ok(Box::new(NetForceRemoved { inner: averaged, removal }))
+}
+
+fn schedule(config: &RunConfig, folder: &RunFolder) -> Schedule {
+    let monitor = NonZeroU64::new(config.monitor_every).map(|every| Monitor {
+        every,
+        n_rotations: args::MONITOR_ROTATIONS,
+        stop_on: config.stop_on.clone(),
+        references: folder.replicas.iter().map(|replica| replica.bonds.clone()).collect(),
+    });
+    Schedule { frames_every: config.every, monitor, checkpoint_every: Some(config.checkpoint_every) }
+}
+
+/// Runs what is left of the steps, or as many as Ctrl-C, a stop condition or an error lets it.
+fn simulate(
+    mut simulation: AnySimulation,
+    config: &RunConfig,
+    folder: &mut RunFolder,
+) -> Result<Ended, AnyError> {
     let stop = interrupt::flag()?;
-    let mut progress = Progress::new(n_steps);
-    let mut ending = Ending::Completed;
-    while simulation.step_number() < n_steps && ending == Ending::Completed {
-        let chunk = every.get().min(n_steps - simulation.step_number());
-        let mut sink = |frame: &mdet_md::Frame<'_>| records[frame.replica as usize].write(frame);
-        ending = simulation.run(chunk, every, &mut sink, &stop)?;
-        let done = simulation.step_number();
+    let schedule = schedule(config, folder);
+    let first = simulation.step_number();
+    let mut progress = Progress::new(config.n_steps - first);
+    let chunk = config.every.get();
+    let mut how = How::Completed;
+    while simulation.step_number() < config.n_steps {
+        let step = simulation.step_number();
+        let n_steps = (chunk - step % chunk).min(config.n_steps - step);
+        let is_last = step + n_steps == config.n_steps;
+        match simulation.advance(n_steps, &schedule, folder, &stop) {
+            Ok(Ending::Completed) if is_last => break,
+            Ok(Ending::Completed) => {}
+            Ok(Ending::Stopped) => {
+                how = How::Interrupted;
+                break;
+            }
+            Ok(Ending::Condition { replica, condition }) => {
+                how = How::Failed(condition_error(&simulation, folder, replica, condition)?);
+                break;
+            }
+            Err(error) => {
+                how = How::Failed(name_offending(folder, error)?);
+                break;
+            }
+        }
+        let done = simulation.step_number() - first;
         let seconds = progress.seconds();
         progress.at(done, || {
-            let last = |record: &Record| record.observables.last().map_or(0.0, |o| o.temperature_k);
-            let mean = records.iter().map(last).sum::<f64>() / records.len() as f64;
-            let simulated_ns = simulation.frame(0).observables.time_fs * 1e-6 * records.len() as f64;
+            let n = folder.replicas.len() as f64;
+            let mean = folder.replicas.iter().map(|r| r.last_temperature_k).sum::<f64>() / n;
+            let simulated_ns = done as f64 * config.dynamics.timestep_fs * 1e-6 * n;
             format!("T {mean:.0} K, {:.2} ns/day", simulated_ns * 86_400.0 / seconds)
         });
     }
-    progress.finish();
-    if stop.load(Ordering::Relaxed) {
-        ending = Ending::Stopped;
+    if !matches!(how, How::Failed(_)) {
+        simulation.conclude(&schedule, folder)?;
     }
-    Ok((ending, progress.seconds()))
+    progress.finish();
+    Ok(Ended { how, n_steps: simulation.step_number() - first, seconds: progress.seconds() })
 }
 
-/// One number of a frame.
-type Pick = fn(&Observables) -> f64;
-
-/// Prints what a structure's run amounts to.
-fn summarise(record: &Record, n_atoms: usize, ensemble: Ensemble) {
-    let frames = &record.observables;
-    let averaged = &frames[frames.len() - (frames.len() as f64 * AVERAGED_SHARE) as usize..];
-    let column = |pick: Pick| averaged.iter().map(pick).collect::<Vec<f64>>();
-    let time_ps = frames.last().map_or(0.0, |o| o.time_fs) * 1e-3;
-    let label = &record.label;
-    println!("{label}{time_ps} ps, {} frames; averages over the last {}", frames.len(), averaged.len());
-    if let Some(mean) = blocked_mean(&column(|o| o.temperature_k)) {
-        let caveat = if mean.plateau == Plateau::NotReached { " (at least: the run is short)" } else { "" };
-        println!("temperature   {:.1} ± {:.1} K{caveat}", mean.value, mean.standard_error);
-    }
-    let times = column(|o| o.time_fs);
-    // Work and kinetic energy balance for any forces, so without a thermostat only heating tells of a missing potential.
-    let pumped: (&str, Pick, &str) = match ensemble {
-        Ensemble::Nve => {
-            ("heating      ", |o| o.kinetic_ev, "kinetic energy; what forces without a potential pump")
+/// What ended the run, with its frame in a file.
+fn condition_error(
+    simulation: &AnySimulation,
+    folder: &RunFolder,
+    replica: u32,
+    condition: StopCondition,
+) -> Result<AnyError, AnyError> {
+    let frame = simulation.frame(replica as usize);
+    let reference = &folder.replicas[replica as usize].bonds;
+    let what = match condition {
+        StopCondition::BrokenBond => {
+            let broken = reference.broken(frame.structure.positions());
+            let named: Vec<String> =
+                broken.iter().map(|&bond| folder::describe_bond(reference, frame.structure, bond)).collect();
+            format!("broken bond {}", named.join(", "))
         }
-        Ensemble::NvtLangevin { .. } => (
-            "energy drift ",
-            |o| o.total_ev,
-            "work-integrated total energy; what forces without a potential pump",
-        ),
+        StopCondition::TemperatureAbove(limit_k) => {
+            format!("temperature {:.0} K above {limit_k} K", frame.observables.temperature_k)
+        }
+        StopCondition::SpreadAbove(limit) => format!("spread of forces above {limit} eV/Å"),
     };
-    let drifts: [(&str, Pick, &str); 2] = [
-        pumped,
-        (
-            "conserved    ",
-            |o| o.conserved_ev,
-            "the same less the heat of the thermostat: the integrator's error",
-        ),
-    ];
-    for (name, pick, meaning) in drifts {
-        if let Some(slope) = drift_ev_per_atom_per_ps(&times, &column(pick), n_atoms) {
-            let (value, error) = (1e3 * slope.value, 1e3 * slope.standard_error);
-            println!("{name} {value:+.3} ± {error:.3} meV/atom/ps ({meaning})");
+    let why = format!("stopped at step {}, replica {}: {what}", frame.step, replica + 1);
+    let path = folder.write_offending(frame.structure, &why)?;
+    Ok(format!("{why}; the frame is {}", path.display()).into())
+}
+
+/// The error of a step; the geometry at which forces were not finite goes into a file.
+fn name_offending(folder: &RunFolder, error: SimulationError) -> Result<AnyError, AnyError> {
+    let SimulationError::NonFiniteForce { structure, .. } = &error else { return Ok(error.into()) };
+    let why = error.to_string();
+    // Positions that are not finite themselves have no place in a file.
+    Ok(match folder.write_offending(structure, &why) {
+        Ok(path) => format!("{why}; the frame is {}", path.display()).into(),
+        Err(_) => error.into(),
+    })
+}
+
+fn sha256(model: &Model) -> Result<String, AnyError> {
+    let digest = Sha256::digest(model.to_bytes()?);
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Every molecule that is simulated, with what its files carry in their names: replica r of frame f has the index
+/// r · frames + f, so that its random numbers do not depend on how many replicas there are.
+fn labelled(structures: &[Structure], replicas: u32) -> (Vec<Structure>, Vec<String>) {
+    let mut all = (Vec::new(), Vec::new());
+    for replica in 1..=replicas {
+        for (frame, structure) in structures.iter().enumerate() {
+            let of_frame = if structures.len() > 1 { format!("-{:03}", frame + 1) } else { String::new() };
+            let of_replica = if replicas > 1 { format!("-r{replica:03}") } else { String::new() };
+            all.0.push(structure.clone());
+            all.1.push(of_frame + &of_replica);
         }
     }
-    match &record.broken {
-        None => println!("bonds         all {} bonds of the first frame hold", record.bonds.pairs.len()),
-        Some((time_fs, bonds)) => println!("bonds         BROKEN at {time_fs} fs: {}", bonds.join(", ")),
+    all
+}
+
+/// Precision of a run when none is asked for: the energy of NVE drifts in f32.
+fn default_precision(ensemble: mdet_md::Ensemble) -> Precision {
+    match ensemble {
+        mdet_md::Ensemble::Nve => Precision::F64,
+        _ => Precision::F32,
     }
 }

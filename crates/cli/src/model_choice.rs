@@ -2,13 +2,13 @@
 
 use crate::AnyError;
 use clap::{Args, ValueEnum};
-use mdet_core::ForceField;
+use mdet_core::{ForceField, ForceJacobian};
 use mdet_model::{Model, NetworkForceField};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Floating-point precision of the network; geometry is always f64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Precision {
     /// Single: fast.
@@ -22,10 +22,10 @@ pub(crate) enum Precision {
 pub(crate) struct ModelArgs {
     /// Model file [default: the built-in model].
     #[arg(long, value_name = "MODEL.safetensors")]
-    model: Option<PathBuf>,
-    /// Precision of the network.
-    #[arg(long, value_enum, default_value = "f32")]
-    pub precision: Precision,
+    pub model: Option<PathBuf>,
+    /// Precision of the network [default: f32; NVE dynamics and frequencies: f64].
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
     /// Threads; the result does not depend on it [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -39,8 +39,26 @@ impl ModelArgs {
 
     /// The model as a force field: raw forces in eV/Å.
     pub fn force_field(&self, model: &Model) -> Result<Box<dyn ForceField>, AnyError> {
+        self.force_field_in(self.precision.unwrap_or(Precision::F32), model)
+    }
+
+    /// [`ModelArgs::force_field`] in a precision that was settled elsewhere.
+    pub fn force_field_in(
+        &self,
+        precision: Precision,
+        model: &Model,
+    ) -> Result<Box<dyn ForceField>, AnyError> {
+        Ok(self.force_jacobian_in(precision, model)?)
+    }
+
+    /// [`ModelArgs::force_field_in`], with the derivative of the forces.
+    pub fn force_jacobian_in(
+        &self,
+        precision: Precision,
+        model: &Model,
+    ) -> Result<Box<dyn ForceJacobian>, AnyError> {
         let n_threads = self.threads.map_or(0, usize::from);
-        Ok(match self.precision {
+        Ok(match precision {
             Precision::F32 => Box::new(NetworkForceField::<f32>::new(model.network()?, n_threads)?),
             Precision::F64 => Box::new(NetworkForceField::<f64>::new(model.network()?, n_threads)?),
         })

@@ -5,6 +5,8 @@ type Unit = (&'static str, f64);
 
 const TIMES: [Unit; 3] = [("fs", 1.0), ("ps", 1e3), ("ns", 1e6)];
 const TEMPERATURES: [Unit; 1] = [("k", 1.0)];
+// The longer names first: "mev/å" ends in "ev/å".
+const FORCES: [Unit; 4] = [("mev/å", 1e-3), ("mev/a", 1e-3), ("ev/å", 1.0), ("ev/a", 1.0)];
 const RATES: [Unit; 4] = [(" 1/fs", 1.0), (" 1/ps", 1e-3), ("/fs", 1.0), ("/ps", 1e-3)];
 
 /// A time in fs; a bare number is in fs.
@@ -25,6 +27,11 @@ pub(crate) fn temperature_in_k(text: &str) -> Result<f64, String> {
 /// A rate in 1/fs; a bare number is in 1/fs.
 pub(crate) fn rate_per_fs(text: &str) -> Result<f64, String> {
     quantity(text, &RATES, 1.0, "a rate such as \"0.01/fs\" or \"10/ps\"")
+}
+
+/// A force in eV/Å; a bare number is in eV/Å.
+pub(crate) fn force_in_ev_per_angstrom(text: &str) -> Result<f64, String> {
+    quantity(text, &FORCES, 1.0, "a force such as \"0.01 eV/A\" or \"10 meV/A\"")
 }
 
 fn quantity(text: &str, units: &[Unit], bare: f64, expected: &str) -> Result<f64, String> {

@@ -53,6 +53,16 @@ impl ReferenceBonds {
         Self { pairs, lengths_angstrom }
     }
 
+    /// The largest ratio of a length at `positions`, Å, to the reference; 0 without bonds, NaN is passed on.
+    ///
+    /// # Panics
+    /// When `positions` has fewer atoms than the reference.
+    pub fn longest_stretch(&self, positions: &[[f64; 3]]) -> f64 {
+        let bonds = self.pairs.iter().zip(&self.lengths_angstrom);
+        let stretches = bonds.map(|(&[i, j], length)| distance(&positions[i], &positions[j]) / length);
+        stretches.fold(0.0, |largest: f64, stretch| if stretch <= largest { largest } else { stretch })
+    }
+
     /// The pairs that are broken at `positions`, Å; a distance that is not a number is broken too.
     ///
     /// # Panics
@@ -100,5 +110,8 @@ mod tests {
         assert_eq!(stretched(1.499), Vec::<[usize; 2]>::new());
         assert_eq!(stretched(1.501), [[0, 2]]);
         assert_eq!(stretched(f64::NAN), [[0, 2]]);
+        let mut positions = OZONE;
+        positions[2] = positions[2].map(|x| 1.2 * x);
+        assert!((reference.longest_stretch(&positions) - 1.2).abs() < 1e-15);
     }
 }

@@ -8,6 +8,8 @@
 
 /// Elementary charge, C. Exact (SI).
 const ELEMENTARY_CHARGE_C: f64 = 1.602_176_634e-19;
+/// Planck constant, J s. Exact (SI).
+const PLANCK_J_S: f64 = 6.626_070_15e-34;
 /// Boltzmann constant, J/K. Exact (SI).
 const BOLTZMANN_J_PER_K: f64 = 1.380_649e-23;
 /// Avogadro constant, 1/mol. Exact (SI).
@@ -33,6 +35,9 @@ pub const KCAL_PER_MOL_IN_EV: f64 = 1e3 * CALORIE_J / (AVOGADRO_PER_MOL * ELEMEN
 
 /// Boltzmann constant in eV/K: k_B T in eV is this times T in K.
 pub const BOLTZMANN_IN_EV_PER_K: f64 = BOLTZMANN_J_PER_K / ELEMENTARY_CHARGE_C;
+
+/// Planck constant in eV fs: h ν in eV is this times ν in 1/fs.
+pub const PLANCK_IN_EV_FS: f64 = PLANCK_J_S / ELEMENTARY_CHARGE_C * 1e15;
 
 /// One eV/u in Å²/fs², the factor of Newton's law in the program's units:
 ///
@@ -60,6 +65,7 @@ mod tests {
         assert_relative(BOLTZMANN_IN_EV_PER_K, 8.617_333_262e-5, 1e-9);
         assert_relative(HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM, 51.422_067_512, 1e-10);
         assert_relative(KCAL_PER_MOL_IN_EV, 0.043_364_104, 1e-7);
+        assert_relative(PLANCK_IN_EV_FS, 4.135_667_696, 1e-9);
         assert_relative(SPEED_OF_LIGHT_IN_CM_PER_FS, 2.997_924_58e-5, 1e-15);
     }
 

@@ -86,6 +86,26 @@ pub fn rigid_degrees_of_freedom(positions: &[[f64; 3]]) -> usize {
     3 + axes(&|_| 1.0, &displacements).count()
 }
 
+/// Of each atom's three degrees of freedom, how many the removal of translation and rotation takes: the trace of its
+/// block of the projector. They sum to [`rigid_degrees_of_freedom`].
+///
+/// `masses_u`: u, one per atom and positive; `positions`: Å.
+///
+/// # Panics
+/// When the lengths differ or are zero, or the positions or masses are not finite.
+pub fn rigid_shares(masses_u: &[f64], positions: &[[f64; 3]]) -> Vec<f64> {
+    assert_eq!(masses_u.len(), positions.len(), "one mass per atom");
+    let weight = |i: usize| masses_u[i];
+    let displacements = displacements(&weight, positions);
+    let axes: Vec<_> = axes(&weight, &displacements).collect();
+    let total: f64 = masses_u.iter().sum();
+    let share = |(mass_u, d): (&f64, &Vector3<f64>)| {
+        let turned = axes.iter().map(|(axis, moment)| axis.cross(d).norm_squared() / moment);
+        mass_u * (3.0 / total + turned.sum::<f64>())
+    };
+    masses_u.iter().zip(&displacements).map(share).collect()
+}
+
 fn remove_rigid_motion(weight: impl Fn(usize) -> f64, positions: &[[f64; 3]], vectors: &mut [[f64; 3]]) {
     assert_eq!(positions.len(), vectors.len(), "one vector per position");
     if positions.is_empty() {

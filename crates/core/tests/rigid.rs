@@ -186,3 +186,22 @@ fn two_atoms_keep_only_their_stretch() {
 fn positions_that_are_not_finite_end_in_a_message_and_not_in_a_loop() {
     without_net(&[[0.0; 3], [f64::NAN; 3]], &[[0.0; 3]; 2]);
 }
+
+#[test]
+fn the_shares_of_atoms_sum_to_what_is_removed_and_are_those_of_the_projector() {
+    let masses_u = [16.0, 1.0, 1.0, 12.0];
+    let positions = [[0.0, 0.1, -0.2], [1.1, 0.3, 0.0], [0.4, 1.3, 0.9], [-0.8, 0.2, 1.2]];
+    let shares = mdet_core::rigid::rigid_shares(&masses_u, &positions);
+    assert!((shares.iter().sum::<f64>() - 6.0).abs() < 1e-12);
+    for i in 0..4 {
+        // What is left of a unit velocity of an atom, at that atom, along each axis.
+        let left = |axis: usize| {
+            let mut velocities = [[0.0; 3]; 4];
+            velocities[i][axis] = 1.0;
+            mdet_core::rigid::remove_translation_and_rotation(&masses_u, &positions, &mut velocities);
+            velocities[i][axis]
+        };
+        assert!((3.0 - left(0) - left(1) - left(2) - shares[i]).abs() < 1e-12);
+    }
+    assert_eq!(mdet_core::rigid::rigid_shares(&[4.0], &[[1.0; 3]]), [3.0]);
+}

@@ -4,8 +4,10 @@
 //! holds them at random access, `store` keeps them on disk. Every reader checks what it reads and says where a file is
 //! wrong. Periodic cells are deliberately absent: MD-ET is a model of molecules.
 
+pub mod amber_netcdf;
 mod columns;
 mod dataset;
+pub mod dcd;
 mod error;
 pub mod extxyz;
 pub mod extxyz_write;

@@ -1,7 +1,6 @@
-//! What a dynamics run is told: the ensemble, the timestep, the starting temperature and the seed.
+//! What a dynamics run is told: the ensemble, the timestep, the start and the seed.
 //!
-//! Absent on purpose: rescaling to an exact starting temperature (it is not the canonical distribution),
-//! Berendsen-like thermostats (no ensemble), barostats (molecules here have no cell).
+//! Absent on purpose: Berendsen-like thermostats (no ensemble), barostats (molecules here have no cell).
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +19,61 @@ pub enum Ensemble {
         /// Friction γ in 1/fs, the inverse of the time in which a free velocity is forgotten.
         friction_per_fs: f64,
     },
+    /// Stochastic velocity rescaling (Bussi et al. 2007); see [`crate::thermostat`]. No translation, no rotation.
+    NvtBussi {
+        /// Temperature of the bath in K; 0 quenches.
+        temperature_k: f64,
+        /// Time τ in fs in which the kinetic energy forgets its past.
+        time_constant_fs: f64,
+    },
+    /// A Nosé–Hoover chain of three (Martyna et al. 1992), deterministic; see [`crate::thermostat`]. No translation, no
+    /// rotation.
+    NvtNoseHoover {
+        /// Temperature of the bath in K, not 0.
+        temperature_k: f64,
+        /// Time τ in fs that sets the chain's masses, Q = k_B T τ².
+        time_constant_fs: f64,
+    },
+}
+
+impl Ensemble {
+    /// Temperature of the bath in K; none for NVE.
+    pub fn temperature_k(&self) -> Option<f64> {
+        match *self {
+            Self::Nve => None,
+            Self::NvtLangevin { temperature_k, .. }
+            | Self::NvtBussi { temperature_k, .. }
+            | Self::NvtNoseHoover { temperature_k, .. } => Some(temperature_k),
+        }
+    }
+
+    /// Whether translation and rotation of the whole are heated too, and counted: under Langevin's noise alone.
+    pub fn heats_rigid_motion(&self) -> bool {
+        matches!(self, Self::NvtLangevin { .. })
+    }
+}
+
+/// How the starting velocities follow from their temperature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StartingVelocities {
+    /// Drawn from the Maxwell–Boltzmann distribution: the temperature of a start fluctuates as the ensemble's does.
+    #[default]
+    Drawn,
+    /// Drawn, then scaled so that every start has the temperature exactly. Not the canonical distribution.
+    Scaled,
+}
+
+/// In which orientation the force field sees the molecule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Orientation {
+    /// As it lies.
+    #[default]
+    AsItLies,
+    /// Turned by a fresh uniform rotation before every force call, the forces turned back (arXiv 2503.01431): the
+    /// errors of a force field that does not turn with the molecule become noise without a preferred direction.
+    RandomEveryStep,
 }
 
 /// Configuration of a dynamics run. The same for all replicas.
@@ -33,6 +87,12 @@ pub struct Config {
     /// Temperature in K of the starting velocities; 0 starts at rest. In NVE from a minimum of the potential about
     /// half of it is left once the potential energy has its share.
     pub initial_temperature_k: f64,
+    /// How they are drawn.
+    #[serde(default)]
+    pub starting_velocities: StartingVelocities,
+    /// In which orientation forces are computed.
+    #[serde(default)]
+    pub orientation: Orientation,
     /// Seed of all randomness of the run; replicas differ by their index.
     pub seed: u64,
 }
@@ -58,6 +118,18 @@ pub enum ConfigError {
         /// What was given, in K.
         found: f64,
     },
+    /// A Nosé–Hoover chain at no temperature has no mass.
+    #[error("a Nosé–Hoover chain needs a temperature above zero, found {found} K")]
+    ColdChain {
+        /// What was given, in K.
+        found: f64,
+    },
+    /// The thermostat's time constant is zero, negative or not finite.
+    #[error("the thermostat's time constant must be positive and finite, found {found} fs")]
+    TimeConstant {
+        /// What was given, in fs.
+        found: f64,
+    },
     /// The friction is negative or not finite.
     #[error("the friction must be finite and not negative, found {found} / fs")]
     Friction {
@@ -78,15 +150,24 @@ impl Config {
         if !finite_and_not_negative(self.initial_temperature_k) {
             return Err(ConfigError::InitialTemperature { found: self.initial_temperature_k });
         }
-        if let Ensemble::NvtLangevin { temperature_k, friction_per_fs } = self.ensemble {
-            if !finite_and_not_negative(temperature_k) {
-                return Err(ConfigError::Temperature { found: temperature_k });
-            }
-            if !finite_and_not_negative(friction_per_fs) {
-                return Err(ConfigError::Friction { found: friction_per_fs });
-            }
+        if let Some(found) = self.ensemble.temperature_k().filter(|&t| !finite_and_not_negative(t)) {
+            return Err(ConfigError::Temperature { found });
         }
-        Ok(())
+        match self.ensemble {
+            Ensemble::NvtLangevin { friction_per_fs: found, .. } if !finite_and_not_negative(found) => {
+                Err(ConfigError::Friction { found })
+            }
+            Ensemble::NvtNoseHoover { temperature_k, .. } if temperature_k == 0.0 => {
+                Err(ConfigError::ColdChain { found: temperature_k })
+            }
+            Ensemble::NvtBussi { time_constant_fs: found, .. }
+            | Ensemble::NvtNoseHoover { time_constant_fs: found, .. }
+                if !(found > 0.0 && found.is_finite()) =>
+            {
+                Err(ConfigError::TimeConstant { found })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -102,6 +183,8 @@ mod tests {
         ensemble: Ensemble::NvtLangevin { temperature_k: 300.0, friction_per_fs: 0.01 },
         timestep_fs: 0.5,
         initial_temperature_k: 300.0,
+        starting_velocities: StartingVelocities::Drawn,
+        orientation: Orientation::AsItLies,
         seed: 1,
     };
 
@@ -123,6 +206,15 @@ mod tests {
             let drag = Ensemble::NvtLangevin { temperature_k: 300.0, friction_per_fs: found };
             assert_eq!(Config { ensemble: drag, ..GOOD }.validate(), Err(ConfigError::Friction { found }));
         }
+        for found in [0.0, -1.0, f64::INFINITY] {
+            let bussi = Ensemble::NvtBussi { temperature_k: 300.0, time_constant_fs: found };
+            let chain = Ensemble::NvtNoseHoover { temperature_k: 300.0, time_constant_fs: found };
+            for ensemble in [bussi, chain] {
+                assert_eq!(Config { ensemble, ..GOOD }.validate(), Err(ConfigError::TimeConstant { found }));
+            }
+        }
+        let ensemble = Ensemble::NvtNoseHoover { temperature_k: 0.0, time_constant_fs: 100.0 };
+        assert_eq!(Config { ensemble, ..GOOD }.validate(), Err(ConfigError::ColdChain { found: 0.0 }));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! The elementary moves of which both integrators are made: kick, drift and the Ornstein–Uhlenbeck step.
+//! The elementary moves of which the integrators are made: kick, drift and the Ornstein–Uhlenbeck step.
 //!
 //! ```text
 //! NVE       kick(h/2) drift(h) forces  kick(h/2)                        velocity Verlet
 //! Langevin  kick(h/2) drift(h/2) O(h) drift(h/2) forces  kick(h/2)      BAOAB
+//! others    the same with their own move in place of O                  see crate::thermostat
 //! ```
 //!
 //! | move  | equation |

@@ -19,7 +19,7 @@
 //!
 //! **Kinetic energy.** NVE takes the velocities of the step. Under BAOAB these are too cold by a factor
 //! 1 − (ω h)²/4 per harmonic mode, while v_n − (h/2) F_n/m, the velocity of the middle of the last step
-//! (LFMiddle's), has exactly the Maxwell–Boltzmann distribution for harmonic forces. Langevin therefore samples
+//! (LFMiddle's), has exactly the Maxwell–Boltzmann distribution for harmonic forces. All thermostats therefore sample
 //! the latter, a function of the state alone. Heat and conserved energy use the velocities of the step.
 //!
 //! | symbol | meaning |
@@ -45,7 +45,8 @@ pub struct Observables {
     pub potential_ev: f64,
     /// `kinetic_ev + potential_ev`.
     pub total_ev: f64,
-    /// Kinetic energy of the step's velocities, plus potential energy, less the heat taken from the thermostat, eV.
+    /// Kinetic energy of the step's velocities, plus potential energy, less the heat taken from the thermostat (plus the
+    /// energy of the chain), eV.
     /// Deviates from a constant by the integrator's error only.
     pub conserved_ev: f64,
     /// Largest length of a force on an atom, eV/Å.
@@ -76,10 +77,16 @@ pub(crate) fn kinetic_energy_before_kick_ev(
 
 /// 2 K / (k_B n) in K, and 0 for n = 0, where no temperature is defined.
 pub fn temperature_k(kinetic_ev: f64, degrees_of_freedom: usize) -> f64 {
-    if degrees_of_freedom == 0 {
+    temperature_of_k(kinetic_ev, degrees_of_freedom as f64)
+}
+
+/// [`temperature_k`] of a part of the molecule, whose degrees of freedom need not be whole.
+pub(crate) fn temperature_of_k(kinetic_ev: f64, degrees_of_freedom: f64) -> f64 {
+    // A share that is all taken by the rigid motion leaves rounding.
+    if degrees_of_freedom < 1e-9 {
         return 0.0;
     }
-    2.0 * kinetic_ev / (BOLTZMANN_IN_EV_PER_K * degrees_of_freedom as f64)
+    2.0 * kinetic_ev / (BOLTZMANN_IN_EV_PER_K * degrees_of_freedom)
 }
 
 /// Σ ½ (F_before + F_after) · (r_after − r_before) in eV, of forces in eV/Å and positions in Å.

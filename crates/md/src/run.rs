@@ -1,61 +1,125 @@
-//! The run loop: many steps, frames to a sink, and an end on request.
+//! The run loop: many steps; frames, readings and checkpoints to a sink; and an end on request or condition.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mdet_core::ForceField;
 
+use crate::monitor::{Monitor, Reading, StopCondition};
 use crate::simulation::{Frame, Simulation, SimulationError};
+use crate::system::Snapshot;
 
-/// Where frames go: a trajectory file, a table, a viewer. Closures `FnMut(&Frame) -> Result` are sinks.
+/// What a sink may fail with.
+pub type SinkError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where a run's results go: files, a table, a viewer. Closures `FnMut(&Frame) -> Result` take frames alone.
 pub trait Sink {
     /// Takes one frame of one replica. Frames of a step come in the order of the batch.
     ///
     /// # Errors
     /// Whatever keeps the frame from being kept; the run ends with it.
-    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), SinkError>;
+
+    /// Takes the monitor's reading of one replica.
+    ///
+    /// # Errors
+    /// As [`Sink::frame`].
+    fn reading(&mut self, _frame: &Frame<'_>, _reading: &Reading) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Keeps what the run can be resumed from; everything of this step was handed over before.
+    ///
+    /// # Errors
+    /// As [`Sink::frame`].
+    fn checkpoint(&mut self, _snapshots: &[Snapshot]) -> Result<(), SinkError> {
+        Ok(())
+    }
 }
 
 impl<S> Sink for S
 where
-    S: FnMut(&Frame<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
+    S: FnMut(&Frame<'_>) -> Result<(), SinkError>,
 {
-    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), SinkError> {
         self(frame)
     }
 }
 
+/// What happens at which steps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    /// Steps between frames.
+    pub frames_every: NonZeroU64,
+    /// The trust monitor.
+    pub monitor: Option<Monitor>,
+    /// Steps between checkpoints.
+    pub checkpoint_every: Option<NonZeroU64>,
+}
+
+impl Schedule {
+    /// Frames alone.
+    pub fn frames(every: NonZeroU64) -> Self {
+        Self { frames_every: every, monitor: None, checkpoint_every: None }
+    }
+}
+
 /// How a run without error ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Ending {
     /// All steps were done.
     Completed,
     /// The stop flag was found raised, after a whole step.
     Stopped,
+    /// A stop condition was met.
+    Condition {
+        /// The first replica that met one.
+        replica: u32,
+        /// The condition.
+        condition: StopCondition,
+    },
 }
 
 impl<F: ForceField> Simulation<F> {
-    /// Does `n_steps` steps, or fewer when `stop` is raised, which is looked at before every step.
-    ///
-    /// Frames are written at step 0, at every multiple of `every`, and at the last step done, whatever ended the run;
-    /// no step is written twice, also not by the run after. A resumed simulation holds the frame it starts from as
-    /// written already.
+    /// [`Simulation::advance`], then [`Simulation::conclude`].
     ///
     /// # Errors
-    /// [`SimulationError`] when forces or the sink fail. Of a failed step nothing is written; the step before it is.
+    /// As these.
     pub fn run(
         &mut self,
         n_steps: u64,
-        every: NonZeroU64,
+        schedule: &Schedule,
         sink: &mut impl Sink,
         stop: &AtomicBool,
     ) -> Result<Ending, SimulationError> {
-        if self.step_number() == 0 {
-            self.write_frames(sink)?;
+        let ending = self.advance(n_steps, schedule, sink, stop)?;
+        self.conclude(schedule, sink)?;
+        Ok(ending)
+    }
+
+    /// Does `n_steps` steps, or fewer when `stop` is raised, which is looked at before every step, or a condition of
+    /// the monitor is met.
+    ///
+    /// Frames, readings and checkpoints are due at step 0 and at every multiple of their number of steps. A resumed
+    /// simulation holds what was due at its first step as done.
+    ///
+    /// # Errors
+    /// [`SimulationError`] when forces or the sink fail. Of a failed step nothing is written; the step before it is.
+    pub fn advance(
+        &mut self,
+        n_steps: u64,
+        schedule: &Schedule,
+        sink: &mut impl Sink,
+        stop: &AtomicBool,
+    ) -> Result<Ending, SimulationError> {
+        if self.step_number() == 0
+            && self.framed_step.is_none()
+            && let Some(met) = self.do_what_is_due(schedule, sink)?
+        {
+            return Ok(met);
         }
         for _ in 0..n_steps {
             if stop.load(Ordering::Relaxed) {
-                self.write_frames(sink)?;
                 return Ok(Ending::Stopped);
             }
             if let Err(error) = self.step() {
@@ -63,12 +127,60 @@ impl<F: ForceField> Simulation<F> {
                 let _ = self.write_frames(sink);
                 return Err(error);
             }
-            if self.step_number().is_multiple_of(every.get()) {
-                self.write_frames(sink)?;
+            if let Some(met) = self.do_what_is_due(schedule, sink)? {
+                return Ok(met);
             }
         }
-        self.write_frames(sink)?;
         Ok(Ending::Completed)
+    }
+
+    /// Writes the present step as the last frame and takes a last checkpoint. No step is written twice, also not by the
+    /// run after.
+    ///
+    /// # Errors
+    /// [`SimulationError`] when the sink fails.
+    pub fn conclude(&mut self, schedule: &Schedule, sink: &mut impl Sink) -> Result<(), SimulationError> {
+        self.write_frames(sink)?;
+        if schedule.checkpoint_every.is_some() {
+            self.checkpoint(sink)?;
+        }
+        Ok(())
+    }
+
+    fn do_what_is_due(
+        &mut self,
+        schedule: &Schedule,
+        sink: &mut impl Sink,
+    ) -> Result<Option<Ending>, SimulationError> {
+        let step = self.step_number();
+        if step.is_multiple_of(schedule.frames_every.get()) {
+            self.write_frames(sink)?;
+        }
+        let mut met = None;
+        if let Some(monitor) = schedule.monitor.as_ref().filter(|m| step.is_multiple_of(m.every.get())) {
+            let readings = self.read(monitor)?;
+            for (b, reading) in readings.iter().enumerate() {
+                let frame = self.frame(b);
+                let replica = frame.replica;
+                sink.reading(&frame, reading).map_err(|source| SimulationError::Sink {
+                    replica,
+                    step,
+                    source,
+                })?;
+                let is_met = |c: &&StopCondition| c.is_met(frame.observables.temperature_k, reading);
+                let condition = monitor.stop_on.iter().find(is_met);
+                met = met.or(condition.map(|&condition| Ending::Condition { replica, condition }));
+            }
+        }
+        if met.is_none() && schedule.checkpoint_every.is_some_and(|every| step.is_multiple_of(every.get())) {
+            self.checkpoint(sink)?;
+        }
+        Ok(met)
+    }
+
+    fn checkpoint(&mut self, sink: &mut impl Sink) -> Result<(), SimulationError> {
+        let (snapshots, step) = (self.snapshots(), self.step_number());
+        sink.checkpoint(&snapshots).map_err(|source| SimulationError::Checkpoint { step, source })
     }
 
     /// Writes the present step, unless the sink has it.

@@ -1,15 +1,14 @@
 //! `Simulation`: replicas, a force field and one step of all of them, with one force evaluation.
 
-use mdet_core::constants::BOLTZMANN_IN_EV_PER_K;
 use mdet_core::force_field::check_finite;
-use mdet_core::{ForceField, ForceFieldError, Purpose, RandomStream, Structure};
-use rand::RngExt;
-use rand_distr::StandardNormal;
+use mdet_core::frames::forces_in_frames;
+use mdet_core::{ForceField, ForceFieldError, Purpose, RandomStream, Rotation, Structure};
 
-use crate::config::{Config, Ensemble};
-use crate::integrator::{OrnsteinUhlenbeck, drift, kick};
+use crate::config::{Config, Orientation};
+use crate::integrator::{drift, kick};
 use crate::observables::{self, Observables, kinetic_energy_ev};
-use crate::system::{Snapshot, StartError, Systems};
+use crate::system::{Progress, Snapshot, StartError, Systems};
+use crate::thermostat::Thermostat;
 
 /// Why a simulation could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +25,8 @@ pub enum SimulationError {
         step: u64,
         /// Index of the atom in the replica, from 0.
         atom: usize,
+        /// The molecule where the force was asked for.
+        structure: Box<Structure>,
     },
     /// The force field failed.
     #[error("step {step}: the force field failed")]
@@ -34,6 +35,14 @@ pub enum SimulationError {
         step: u64,
         /// Why.
         source: ForceFieldError,
+    },
+    /// A checkpoint could not be kept.
+    #[error("step {step}: the checkpoint could not be kept")]
+    Checkpoint {
+        /// Step of the checkpoint.
+        step: u64,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A frame could not be written.
     #[error("replica {replica}, step {step}: the frame could not be written")]
@@ -71,10 +80,10 @@ pub struct Frame<'a> {
 /// After an error of a step the replicas are where they were before it.
 #[derive(Debug)]
 pub struct Simulation<F> {
-    force_field: F,
+    pub(crate) force_field: F,
     config: Config,
-    systems: Systems,
-    thermostat: Option<OrnsteinUhlenbeck>,
+    pub(crate) systems: Systems,
+    thermostat: Option<Thermostat>,
     /// The state before the step: for the work done, and to go back to when the forces fail.
     before: Before,
     /// The step whose frames a sink has.
@@ -86,7 +95,7 @@ struct Before {
     positions: Vec<[f64; 3]>,
     velocities: Vec<[f64; 3]>,
     forces: Vec<[f64; 3]>,
-    heat_ev: Vec<f64>,
+    progress: Vec<Progress>,
 }
 
 impl<F: ForceField> Simulation<F> {
@@ -108,14 +117,7 @@ impl<F: ForceField> Simulation<F> {
     /// [`SimulationError`] when the configuration or a snapshot is refused, or the forces fail.
     pub fn resume(snapshots: Vec<Snapshot>, force_field: F, config: Config) -> Result<Self, SimulationError> {
         config.validate().map_err(StartError::from)?;
-        let thermostat = match config.ensemble {
-            Ensemble::Nve => None,
-            Ensemble::NvtLangevin { temperature_k, friction_per_fs } => Some(OrnsteinUhlenbeck::new(
-                friction_per_fs,
-                config.timestep_fs,
-                BOLTZMANN_IN_EV_PER_K * temperature_k,
-            )),
-        };
+        let thermostat = Thermostat::new(&config);
         let systems = Systems::new(snapshots, config.ensemble)?;
         // The run that made a later snapshot has written its frame.
         let framed_step = Some(systems.step()).filter(|&step| step > 0);
@@ -153,6 +155,11 @@ impl<F: ForceField> Simulation<F> {
             self.systems.progress[b].step += 1;
         }
         Ok(())
+    }
+
+    /// Holds the frame of the present step as not written: the sink was cut back to before it.
+    pub fn frame_again(&mut self) {
+        self.framed_step = None;
     }
 
     /// Steps done since the replicas were started.
@@ -199,14 +206,14 @@ impl<F: ForceField> Simulation<F> {
         let forces = &self.systems.forces[atoms];
         let progress = &self.systems.progress[b];
         let on_step_ev = kinetic_energy_ev(velocities, masses_u);
-        let kinetic_ev = match self.config.ensemble {
-            Ensemble::Nve => on_step_ev,
-            Ensemble::NvtLangevin { .. } => observables::kinetic_energy_before_kick_ev(
-                velocities,
-                forces,
-                masses_u,
-                0.5 * self.config.timestep_fs,
-            ),
+        let (kinetic_ev, bath_ev) = match &self.thermostat {
+            None => (on_step_ev, 0.0),
+            Some(thermostat) => {
+                let half_fs = 0.5 * self.config.timestep_fs;
+                let before_kick =
+                    observables::kinetic_energy_before_kick_ev(velocities, forces, masses_u, half_fs);
+                (before_kick, thermostat.bath_ev(progress))
+            }
         };
         Observables {
             time_fs: progress.step as f64 * self.config.timestep_fs,
@@ -214,7 +221,7 @@ impl<F: ForceField> Simulation<F> {
             kinetic_ev,
             potential_ev: progress.potential_ev,
             total_ev: kinetic_ev + progress.potential_ev,
-            conserved_ev: on_step_ev + progress.potential_ev - progress.heat_ev,
+            conserved_ev: on_step_ev + progress.potential_ev + bath_ev,
             max_force_ev_per_angstrom: observables::max_force(forces),
         }
     }
@@ -231,12 +238,9 @@ impl<F: ForceField> Simulation<F> {
         let progress = &mut self.systems.progress[b];
         let masses_u = &self.systems.masses_u[atoms];
         drift(positions, velocities, 0.5 * timestep_fs);
-        let cold_ev = kinetic_energy_ev(velocities, masses_u);
         let (seed, replica) = (self.config.seed, progress.replica);
         let stream = RandomStream { seed, purpose: Purpose::ThermostatNoise, replica };
-        let mut random = stream.at_step(progress.step);
-        thermostat.apply(velocities, masses_u, || random.sample(StandardNormal));
-        progress.heat_ev += kinetic_energy_ev(velocities, masses_u) - cold_ev;
+        thermostat.apply(velocities, masses_u, progress, &mut stream.at_step(progress.step));
         drift(positions, velocities, 0.5 * timestep_fs);
     }
 
@@ -247,16 +251,15 @@ impl<F: ForceField> Simulation<F> {
         }
         self.before.velocities.clone_from(&self.systems.velocities);
         self.before.forces.clone_from(&self.systems.forces);
-        self.before.heat_ev.clear();
-        self.before.heat_ev.extend(self.systems.progress.iter().map(|progress| progress.heat_ev));
+        self.before.progress.clone_from(&self.systems.progress);
     }
 
     fn go_back(&mut self) {
         for b in 0..self.systems.len() {
             let atoms = self.systems.atoms(b);
             self.systems.structures[b].positions_mut().copy_from_slice(&self.before.positions[atoms]);
-            self.systems.progress[b].heat_ev = self.before.heat_ev[b];
         }
+        self.systems.progress.clone_from(&self.before.progress);
         self.systems.velocities.clone_from(&self.before.velocities);
         self.systems.forces.clone_from(&self.before.forces);
     }
@@ -264,13 +267,38 @@ impl<F: ForceField> Simulation<F> {
     /// Forces at the present positions; `step` is the one they would complete.
     fn compute_forces(&mut self, step: u64) -> Result<(), SimulationError> {
         let Systems { structures, forces, progress, .. } = &mut self.systems;
-        let computed = self.force_field.forces(structures, forces);
+        let computed = match self.config.orientation {
+            Orientation::AsItLies => self.force_field.forces(structures, forces),
+            Orientation::RandomEveryStep => {
+                let rotations: Vec<Rotation> = progress
+                    .iter()
+                    .map(|&Progress { replica, .. }| {
+                        let (seed, purpose) = (self.config.seed, Purpose::RotationOffset);
+                        Rotation::random(&mut RandomStream { seed, purpose, replica }.at_step(step))
+                    })
+                    .collect();
+                forces_in_frames(&mut self.force_field, structures, &rotations, forces)
+            }
+        };
         // Not every implementor looks at its own output, and a NaN would spread to all atoms in one step.
-        computed.and_then(|()| check_finite(structures, forces)).map_err(|error| match error {
+        let checked = computed.and_then(|()| check_finite(structures, forces));
+        checked.map_err(|error| self.force_error(error, step, 1))
+    }
+
+    /// A failure of the force field on a batch that has `n_copies` of every replica one after another.
+    pub(crate) fn force_error(&self, error: ForceFieldError, step: u64, n_copies: usize) -> SimulationError {
+        match error {
             ForceFieldError::NonFinite { structure, atom } => {
-                SimulationError::NonFiniteForce { replica: progress[structure].replica, step, atom }
+                let b = structure / n_copies;
+                let structure = Box::new(self.systems.structures[b].clone());
+                SimulationError::NonFiniteForce {
+                    replica: self.systems.progress[b].replica,
+                    step,
+                    atom,
+                    structure,
+                }
             }
             source => SimulationError::ForceField { step, source },
-        })
+        }
     }
 }

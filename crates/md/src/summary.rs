@@ -17,6 +17,8 @@ pub struct Summary {
     pub temperature_k: Option<Mean>,
     /// Drift of the kinetic energy in eV per atom and ps.
     pub kinetic_drift: Option<Slope>,
+    /// Drift of the work-integrated total energy in eV per atom and ps.
+    pub total_drift: Option<Slope>,
     /// Drift of the conserved energy in eV per atom and ps: the integrator's error.
     pub conserved_drift: Option<Slope>,
     /// Largest force on an atom in any frame, eV/Å.
@@ -34,6 +36,7 @@ impl Summary {
             n_frames: frames.len(),
             temperature_k: blocked_mean(&column(|frame| frame.temperature_k)),
             kinetic_drift: drift(column(|frame| frame.kinetic_ev)),
+            total_drift: drift(column(|frame| frame.total_ev)),
             conserved_drift: drift(column(|frame| frame.conserved_ev)),
             max_force_ev_per_angstrom: forces.into_iter().fold(0.0, f64::max),
         }

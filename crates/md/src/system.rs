@@ -11,8 +11,9 @@ use mdet_core::elements::mass_u;
 use mdet_core::rigid::{remove_translation_and_rotation, rigid_degrees_of_freedom};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ConfigError, Ensemble};
-use crate::velocities::maxwell_boltzmann;
+use crate::config::{Config, ConfigError, Ensemble, StartingVelocities};
+use crate::thermostat::Chain;
+use crate::velocities::{maxwell_boltzmann, scale_to_temperature};
 
 /// Everything from which one replica can be started or continued bit for bit. Forces are computed anew.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +42,9 @@ pub struct Progress {
     pub potential_ev: f64,
     /// Heat taken from the thermostat since step 0, eV.
     pub heat_ev: f64,
+    /// The Nosé–Hoover chain, once it has moved.
+    #[serde(default)]
+    pub chain: Option<Chain>,
 }
 
 /// A set of snapshots that cannot be stepped together, or one that is damaged.
@@ -109,8 +113,8 @@ pub enum StartError {
 impl Snapshot {
     /// Step 0 of a replica: velocities are drawn at the configuration's initial temperature, from the replica's stream.
     ///
-    /// NVE starts without translation and rotation and does not count them as degrees of freedom; Langevin dynamics
-    /// heats them like all others and counts 3N.
+    /// All but Langevin dynamics start without translation and rotation and do not count them as degrees of freedom;
+    /// Langevin dynamics heats them like all others and counts 3N.
     ///
     /// # Errors
     /// [`StartError`] when the configuration is wrong.
@@ -132,12 +136,32 @@ impl Snapshot {
         config.validate()?;
         check_masses(&masses_u, structure.n_atoms(), replica)?;
         let velocities = maxwell_boltzmann(&masses_u, replica, config);
-        Ok(Self::at_step_zero(structure, masses_u, velocities, replica, config.ensemble))
+        let mut start = Self::at_step_zero(structure, masses_u, velocities, replica, config.ensemble);
+        if config.starting_velocities == StartingVelocities::Scaled {
+            let n_degrees = start.progress.degrees_of_freedom;
+            scale_to_temperature(&mut start.velocities, &start.masses_u, n_degrees, config);
+        }
+        Ok(start)
+    }
+
+    /// As [`Snapshot::start`], with velocities `[n_atoms][3]` in Å/fs of one's own.
+    ///
+    /// # Errors
+    /// [`StartError`] when the configuration is wrong, or there is not one finite velocity per atom.
+    pub fn start_with_velocities(
+        structure: Structure,
+        velocities: Vec<[f64; 3]>,
+        replica: u32,
+        config: &Config,
+    ) -> Result<Self, StartError> {
+        let mut start = Self::start(structure, replica, config)?;
+        start.velocities = velocities;
+        start.next_stage(config)
     }
 
     /// Step 0 of another run, with the positions and velocities that this one has: production after equilibration.
     ///
-    /// Energies count from here. Translation and rotation are removed for NVE, as in [`Snapshot::start`].
+    /// Energies count from here. Translation and rotation are removed as in [`Snapshot::start`].
     /// A thermostat's noise is a function of seed and step: give the next stage a seed of its own.
     ///
     /// # Errors
@@ -159,15 +183,15 @@ impl Snapshot {
         replica: u32,
         ensemble: Ensemble,
     ) -> Self {
-        let n_rigid = match ensemble {
-            Ensemble::Nve => {
-                remove_translation_and_rotation(&masses_u, structure.positions(), &mut velocities);
-                rigid_degrees_of_freedom(structure.positions())
-            }
-            Ensemble::NvtLangevin { .. } => 0,
+        let n_rigid = if ensemble.heats_rigid_motion() {
+            0
+        } else {
+            remove_translation_and_rotation(&masses_u, structure.positions(), &mut velocities);
+            rigid_degrees_of_freedom(structure.positions())
         };
         let degrees_of_freedom = 3 * structure.n_atoms() - n_rigid;
-        let progress = Progress { replica, step: 0, degrees_of_freedom, potential_ev: 0.0, heat_ev: 0.0 };
+        let progress =
+            Progress { replica, step: 0, degrees_of_freedom, potential_ev: 0.0, heat_ev: 0.0, chain: None };
         Self { structure, masses_u, velocities, progress }
     }
 
@@ -182,10 +206,11 @@ impl Snapshot {
         }
     }
 
-    /// NVE never counts all degrees of freedom, Langevin dynamics always does.
+    /// Langevin dynamics always counts all degrees of freedom, the others never do; only a chain has a chain.
     fn is_of(&self, ensemble: Ensemble) -> bool {
         let counts_all = self.progress.degrees_of_freedom == 3 * self.structure.n_atoms();
-        counts_all == matches!(ensemble, Ensemble::NvtLangevin { .. })
+        let may_chain = matches!(ensemble, Ensemble::NvtNoseHoover { .. });
+        counts_all == ensemble.heats_rigid_motion() && (may_chain || self.progress.chain.is_none())
     }
 }
 

@@ -4,9 +4,10 @@
 //! v = √(k_B T / m) ξ,  ξ standard normal per component
 //! ```
 //!
-//! NVE then removes translation and rotation ([`crate::system`]). The removal is an orthogonal projection in the metric
+//! All ensembles but Langevin's then lose translation and rotation ([`crate::system`]). The removal is an orthogonal projection in the metric
 //! of the masses, so what remains is again canonical, in 3N − 6 dimensions (3N − 5 for a linear molecule, 0 for an
-//! atom). Nothing is rescaled: the kinetic energy of one replica fluctuates about its mean as the ensemble's does.
+//! atom). The kinetic energy of one replica fluctuates about its mean as the ensemble's does, unless it is asked to be
+//! scaled.
 
 use mdet_core::constants::{BOLTZMANN_IN_EV_PER_K, EV_PER_U_IN_ANGSTROM2_PER_FS2};
 use mdet_core::{Purpose, RandomStream};
@@ -14,6 +15,7 @@ use rand::RngExt;
 use rand_distr::StandardNormal;
 
 use crate::config::Config;
+use crate::observables::{kinetic_energy_ev, temperature_k};
 
 /// Velocities `[n_atoms][3]` in Å/fs at the configuration's initial temperature for masses in u: a function of the
 /// configuration's seed and the replica.
@@ -26,4 +28,18 @@ pub(crate) fn maxwell_boltzmann(masses_u: &[f64], replica: u32, config: &Config)
         std::array::from_fn(|_| width * random.sample::<f64, _>(StandardNormal))
     };
     masses_u.iter().map(draw).collect()
+}
+
+/// Scales velocities to the configuration's initial temperature exactly; at rest they stay.
+pub(crate) fn scale_to_temperature(
+    velocities: &mut [[f64; 3]],
+    masses_u: &[f64],
+    degrees_of_freedom: usize,
+    config: &Config,
+) {
+    let found_k = temperature_k(kinetic_energy_ev(velocities, masses_u), degrees_of_freedom);
+    if found_k > 0.0 {
+        let factor = (config.initial_temperature_k / found_k).sqrt();
+        velocities.as_flattened_mut().iter_mut().for_each(|component| *component *= factor);
+    }
 }

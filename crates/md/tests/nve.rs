@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::atomic::AtomicBool;
 
-use common::{EVERY_STEP, Free, Whirl, molecule, nve, observe, spread, thermal_energy_ev, watch, wells_at};
+use common::{Free, Whirl, every_step, molecule, nve, observe, spread, thermal_energy_ev, watch, wells_at};
 use mdet_core::constants::EV_PER_U_IN_ANGSTROM2_PER_FS2;
 use mdet_core::elements::mass_u;
 use mdet_core::potentials::{Harmonic, LennardJones, Morse};
@@ -221,7 +221,7 @@ fn an_oscillator_has_the_period_of_its_mass() {
         last = frame.structure.positions()[0];
         Ok(())
     };
-    simulation.run(1000, EVERY_STEP, &mut sink, &AtomicBool::new(false)).unwrap();
+    simulation.run(1000, &every_step(), &mut sink, &AtomicBool::new(false)).unwrap();
     // The phase error π (ω h)²/24 = 1.3e-6 enters the cosine squared; a wrong factor in Newton's law, at first order.
     assert!((last[0] + 1.0).abs() < 1e-10, "{last:?}");
 }

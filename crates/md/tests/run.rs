@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::{Free, langevin, molecule, nve, watch};
 use mdet_core::potentials::{Harmonic, LennardJones};
 use mdet_core::{ForceField, ForceFieldError, Structure};
-use mdet_md::{Config, ConfigError, Ending, Frame, Simulation, SimulationError, Snapshot, StartError};
+use mdet_md::{
+    Config, ConfigError, Ending, Ensemble, Frame, Orientation, Schedule, Simulation, SimulationError,
+    Snapshot, StartError,
+};
 
 /// Forces between all atoms, for molecules of any size.
 const FORCE_FIELD: LennardJones = LennardJones { depth_ev: 0.5, sigma_angstrom: 0.9 };
@@ -18,12 +21,28 @@ fn water(shift: f64) -> Structure {
     molecule(&[8, 1, 1], &[[0.0, 0.0, shift], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 }
 
+/// All ensembles, in both orientations.
+fn every_ensemble(seed: u64) -> Vec<Config> {
+    let (temperature_k, time_constant_fs) = (300.0, 50.0);
+    let ensembles = [
+        Ensemble::Nve,
+        Ensemble::NvtLangevin { temperature_k, friction_per_fs: 0.01 },
+        Ensemble::NvtBussi { temperature_k, time_constant_fs },
+        Ensemble::NvtNoseHoover { temperature_k, time_constant_fs },
+    ];
+    let of = |ensemble| {
+        [Orientation::AsItLies, Orientation::RandomEveryStep]
+            .map(|orientation| Config { orientation, ..common::config(ensemble, 0.5, temperature_k, seed) })
+    };
+    ensembles.into_iter().flat_map(of).collect()
+}
+
 fn never() -> AtomicBool {
     AtomicBool::new(false)
 }
 
-fn every(n: u64) -> NonZeroU64 {
-    NonZeroU64::new(n).expect("not zero")
+fn every(n: u64) -> Schedule {
+    Schedule::frames(NonZeroU64::new(n).expect("not zero"))
 }
 
 /// Steps at which a run wrote frames.
@@ -33,7 +52,10 @@ fn framed_steps(simulation: &mut Simulation<impl ForceField>, n_steps: u64, n: u
         steps.push(frame.step);
         Ok(())
     };
-    assert_eq!(simulation.run(n_steps, every(n), &mut sink, &never()).expect("no errors"), Ending::Completed);
+    assert_eq!(
+        simulation.run(n_steps, &every(n), &mut sink, &never()).expect("no errors"),
+        Ending::Completed
+    );
     steps
 }
 
@@ -50,7 +72,7 @@ fn frames_come_at_the_start_at_multiples_and_at_the_end_but_never_twice() {
 
 #[test]
 fn a_replica_alone_and_among_others_moves_the_same_to_the_last_bit() {
-    for config in [nve(0.5, 300.0, 2), langevin(0.5, 300.0, 0.01, 2)] {
+    for config in every_ensemble(2) {
         let three: Vec<Snapshot> = [(water(0.1), 4), (molecule(&[18], &[[0.5; 3]]), 0), (water(0.2), 7)]
             .into_iter()
             .map(|(structure, replica)| Snapshot::start(structure, replica, &config).unwrap())
@@ -83,15 +105,16 @@ fn replicas_of_one_structure_differ_by_their_index_and_runs_by_their_seed() {
 
 #[test]
 fn an_interrupted_run_resumes_to_the_last_bit() {
-    let config = langevin(0.5, 300.0, 0.01, 5);
-    let mut whole = Simulation::new(vec![water(0.0)], FORCE_FIELD, config).unwrap();
-    watch(&mut whole, 100, |_| {});
-    let mut first = Simulation::new(vec![water(0.0)], FORCE_FIELD, config).unwrap();
-    watch(&mut first, 40, |_| {});
-    let mut second = Simulation::resume(first.snapshots(), FORCE_FIELD, config).unwrap();
-    watch(&mut second, 60, |_| {});
-    assert_eq!(second.snapshots(), whole.snapshots());
-    assert_eq!(second.frame(0).observables, whole.frame(0).observables);
+    for config in every_ensemble(5) {
+        let mut whole = Simulation::new(vec![water(0.0)], FORCE_FIELD, config).unwrap();
+        watch(&mut whole, 100, |_| {});
+        let mut first = Simulation::new(vec![water(0.0)], FORCE_FIELD, config).unwrap();
+        watch(&mut first, 40, |_| {});
+        let mut second = Simulation::resume(first.snapshots(), FORCE_FIELD, config).unwrap();
+        watch(&mut second, 60, |_| {});
+        assert_eq!(second.snapshots(), whole.snapshots());
+        assert_eq!(second.frame(0).observables, whole.frame(0).observables);
+    }
 }
 
 /// Somebody presses Ctrl-C after the given number of force evaluations.
@@ -121,7 +144,7 @@ fn a_raised_flag_ends_the_run_after_a_whole_step_with_its_frame_written() {
         steps.push((frame.replica, frame.step));
         Ok(())
     };
-    assert_eq!(simulation.run(100, every(3), &mut sink, &stop).unwrap(), Ending::Stopped);
+    assert_eq!(simulation.run(100, &every(3), &mut sink, &stop).unwrap(), Ending::Stopped);
     // The fifth evaluation, after that of the start, is in the middle of step 4.
     assert_eq!(steps, [(0, 0), (1, 0), (0, 3), (1, 3), (0, 4), (1, 4)]);
 
@@ -130,7 +153,7 @@ fn a_raised_flag_ends_the_run_after_a_whole_step_with_its_frame_written() {
         n_frames += 1;
         Ok(())
     };
-    assert_eq!(simulation.run(100, every(3), &mut sink, &stop).unwrap(), Ending::Stopped);
+    assert_eq!(simulation.run(100, &every(3), &mut sink, &stop).unwrap(), Ending::Stopped);
     assert_eq!((simulation.step_number(), n_frames), (4, 0));
 }
 
@@ -169,9 +192,9 @@ fn a_force_that_is_not_finite_ends_the_run_by_replica_step_and_atom_after_the_la
             last = frame.step;
             Ok(())
         };
-        let error = simulation.run(100, every(50), &mut sink, &never()).unwrap_err();
+        let error = simulation.run(100, &every(50), &mut sink, &never()).unwrap_err();
         assert!(
-            matches!(error, SimulationError::NonFiniteForce { replica: 1, step: 6, atom: 1 }),
+            matches!(error, SimulationError::NonFiniteForce { replica: 1, step: 6, atom: 1, .. }),
             "{error:?}"
         );
         assert_eq!(last, 5);
@@ -186,12 +209,12 @@ fn failures_of_the_force_field_and_of_the_sink_are_passed_on_with_the_step() {
     let mut simulation =
         Simulation::new(vec![water(0.0)], Failing { calls_left: 3, how }, nve(0.5, 300.0, 8)).unwrap();
     let mut keep = |_: &Frame<'_>| Ok(());
-    let error = simulation.run(10, every(1), &mut keep, &never()).unwrap_err();
+    let error = simulation.run(10, &every(1), &mut keep, &never()).unwrap_err();
     assert!(matches!(error, SimulationError::ForceField { step: 3, .. }), "{error:?}");
 
     let mut simulation = Simulation::new(vec![water(0.0)], FORCE_FIELD, nve(0.5, 300.0, 8)).unwrap();
     let mut full = |frame: &Frame<'_>| if frame.step < 2 { Ok(()) } else { Err("disk full".into()) };
-    let error = simulation.run(10, every(1), &mut full, &never()).unwrap_err();
+    let error = simulation.run(10, &every(1), &mut full, &never()).unwrap_err();
     assert!(matches!(error, SimulationError::Sink { replica: 0, step: 2, .. }), "{error:?}");
 }
 

@@ -10,7 +10,7 @@ use mdet_core::{
     ForceField, ForceFieldError, FrameAveraged, NetForceRemoved, Purpose, RandomStream, Rotation,
     RotationSet, Structure,
 };
-use mdet_md::{Config, Ensemble, Simulation};
+use mdet_md::{Config, Ensemble, Orientation, Simulation, StartingVelocities};
 use mdet_report::Judgement;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -159,6 +159,9 @@ impl DriftArgs {
             ensemble: Ensemble::Nve,
             timestep_fs: self.timestep,
             initial_temperature_k: self.temperature,
+            starting_velocities: StartingVelocities::Drawn,
+            // `Turned` applies the offset.
+            orientation: Orientation::AsItLies,
             seed,
         }
     }

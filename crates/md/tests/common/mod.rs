@@ -8,9 +8,11 @@ use std::sync::atomic::AtomicBool;
 use mdet_core::constants::BOLTZMANN_IN_EV_PER_K;
 use mdet_core::potentials::Harmonic;
 use mdet_core::{ForceField, ForceFieldError, Structure};
-use mdet_md::{Config, Ensemble, Frame, Observables, Simulation};
+use mdet_md::{Config, Ensemble, Frame, Observables, Orientation, Schedule, Simulation, StartingVelocities};
 
-pub const EVERY_STEP: NonZeroU64 = NonZeroU64::MIN;
+pub fn every_step() -> Schedule {
+    Schedule::frames(NonZeroU64::MIN)
+}
 
 /// A whirl about the z axis, F = c ẑ × r: it has no potential, and drives every atom round for ever.
 #[derive(Debug, Clone)]
@@ -45,12 +47,23 @@ pub fn each_atom(batch: &[Structure], forces: &mut [[f64; 3]], law: impl Fn([f64
 }
 
 pub fn nve(timestep_fs: f64, initial_temperature_k: f64, seed: u64) -> Config {
-    Config { ensemble: Ensemble::Nve, timestep_fs, initial_temperature_k, seed }
+    config(Ensemble::Nve, timestep_fs, initial_temperature_k, seed)
 }
 
 pub fn langevin(timestep_fs: f64, temperature_k: f64, friction_per_fs: f64, seed: u64) -> Config {
     let ensemble = Ensemble::NvtLangevin { temperature_k, friction_per_fs };
-    Config { ensemble, timestep_fs, initial_temperature_k: temperature_k, seed }
+    config(ensemble, timestep_fs, temperature_k, seed)
+}
+
+pub fn config(ensemble: Ensemble, timestep_fs: f64, initial_temperature_k: f64, seed: u64) -> Config {
+    Config {
+        ensemble,
+        timestep_fs,
+        initial_temperature_k,
+        starting_velocities: StartingVelocities::Drawn,
+        orientation: Orientation::AsItLies,
+        seed,
+    }
 }
 
 pub fn thermal_energy_ev(temperature_k: f64) -> f64 {
@@ -73,7 +86,7 @@ pub fn watch<F: ForceField>(simulation: &mut Simulation<F>, n_steps: u64, mut lo
         look(frame);
         Ok(())
     };
-    simulation.run(n_steps, EVERY_STEP, &mut sink, &AtomicBool::new(false)).expect("a run without errors");
+    simulation.run(n_steps, &every_step(), &mut sink, &AtomicBool::new(false)).expect("a run without errors");
 }
 
 /// The observables of every step of the only replica.

@@ -1,0 +1,150 @@
+//! `mdet opt`: geometry optimisation of every frame of a file, on forces alone.
+
+use crate::input::{InputArgs, at};
+use crate::model_choice::ModelArgs;
+use crate::progress::Progress;
+use crate::{AnyError, Done, interrupt, units};
+use clap::{Args, ValueEnum};
+use mdet_core::force_field::check_finite;
+use mdet_core::{ForceField, NetForceRemoved, Structure, atomic_write};
+use mdet_data::{FrameView, write_frame};
+use mdet_md::optimise::Optimiser;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+/// Optimise the geometry of every frame of an XYZ file until the largest force on an atom is small.
+///
+/// The model gives no energy, so that there is no line search: steps are limited to 0.2 Å per atom, and L-BFGS drops
+/// its memory where forces grow. All frames are optimised, as one batch. The last geometries are written also when
+/// some did not converge; the exit code is then 1.
+///
+/// Example: mdet opt guess.xyz -o minimum.xyz --max-force 0.005
+#[derive(Args)]
+pub(crate) struct OptArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// File to write: the optimised geometries with their forces.
+    #[arg(short, long, value_name = "OUT.xyz")]
+    out: PathBuf,
+    /// Replace the output file if it exists.
+    #[arg(long)]
+    overwrite: bool,
+    /// Method.
+    #[arg(long, value_enum, default_value = "lbfgs")]
+    method: Method,
+    /// Converged when no force on an atom is longer than this; a bare number is in eV/Å.
+    #[arg(long, default_value = "0.01 eV/A", value_parser = units::force_in_ev_per_angstrom)]
+    max_force: f64,
+    /// Steps after which to give up.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    max_steps: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Method {
+    /// Limited-memory quasi-Newton: fewest steps.
+    Lbfgs,
+    /// Fast inertial relaxation: more steps, hard to lead astray.
+    Fire,
+}
+
+/// A structure on its way down.
+struct Descent {
+    structure: Structure,
+    optimiser: Optimiser,
+    forces: Vec<[f64; 3]>,
+    largest: f64,
+    n_steps: u64,
+}
+
+pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
+    if !(args.max_force > 0.0) {
+        return Err(format!("--max-force: expected a force above zero, found {} eV/Å", args.max_force).into());
+    }
+    if args.out.exists() && !args.overwrite {
+        return Err(format!("{}: exists; --overwrite replaces it", args.out.display()).into());
+    }
+    let (model, _) = args.model.load()?;
+    let frames = args.input.read(&model.card)?;
+    let mut force_field = NetForceRemoved::new(args.model.force_field(&model)?);
+    let descent = |structure: &Structure| Descent {
+        structure: structure.clone(),
+        optimiser: match args.method {
+            Method::Lbfgs => Optimiser::lbfgs(),
+            Method::Fire => Optimiser::fire(),
+        },
+        forces: vec![[0.0; 3]; structure.n_atoms()],
+        largest: f64::INFINITY,
+        n_steps: 0,
+    };
+    let mut descents: Vec<Descent> = frames.iter().map(|(_, structure)| descent(structure)).collect();
+    let interrupted = descend(args, &mut force_field, &mut descents)?;
+    let mut bytes = Vec::new();
+    for ((frame, _), descent) in frames.iter().zip(&descents) {
+        let view = FrameView {
+            positions: descent.structure.positions(),
+            forces: Some(&descent.forces),
+            // What the file says of velocities and energy belongs to the old geometry.
+            velocities: None,
+            energy_ev: None,
+            charge: Some(descent.structure.charge()),
+            multiplicity: Some(descent.structure.multiplicity()),
+            ..FrameView::from(frame)
+        };
+        write_frame(&mut bytes, &view)?;
+    }
+    atomic_write(&args.out, &bytes).map_err(at(&args.out))?;
+    let open = descents.iter().filter(|descent| descent.largest > args.max_force).count();
+    for (index, descent) in descents.iter().enumerate() {
+        let verdict = if descent.largest > args.max_force { "NOT converged" } else { "converged" };
+        let (n_steps, largest) = (descent.n_steps, descent.largest);
+        println!("frame {}: {verdict}, {n_steps} steps, largest force {largest:.5} eV/Å", index + 1);
+    }
+    match (interrupted, open) {
+        (true, _) => Ok(Done::Interrupted),
+        (false, 0) => Ok(Done::Completed),
+        (false, open) => {
+            Err(format!("{open} of {} frames did not converge in {} steps", descents.len(), args.max_steps)
+                .into())
+        }
+    }
+}
+
+/// Steps until all have converged or the steps are used up; true when Ctrl-C ended it.
+fn descend(
+    args: &OptArgs,
+    force_field: &mut impl ForceField,
+    descents: &mut [Descent],
+) -> Result<bool, AnyError> {
+    let stop = interrupt::flag()?;
+    let mut progress = Progress::new(args.max_steps);
+    for step in 0..=args.max_steps {
+        let mut open: Vec<&mut Descent> =
+            descents.iter_mut().filter(|d| d.largest > args.max_force).collect();
+        if open.is_empty() || stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let batch: Vec<Structure> = open.iter().map(|descent| descent.structure.clone()).collect();
+        let mut forces = vec![[0.0; 3]; batch.iter().map(Structure::n_atoms).sum()];
+        force_field.forces(&batch, &mut forces)?;
+        check_finite(&batch, &forces)?;
+        let mut rest = forces.as_slice();
+        for descent in &mut open {
+            let (own, others) = rest.split_at(descent.forces.len());
+            rest = others;
+            descent.forces.copy_from_slice(own);
+            descent.largest =
+                own.iter().map(|f| f.iter().map(|x| x * x).sum::<f64>()).fold(0.0, f64::max).sqrt();
+            if descent.largest > args.max_force && step < args.max_steps {
+                descent.optimiser.step(descent.structure.positions_mut(), own);
+                descent.n_steps += 1;
+            }
+        }
+        let largest = open.iter().map(|descent| descent.largest).fold(0.0, f64::max);
+        progress.at(step, || format!("{} open, largest force {largest:.4} eV/Å", open.len()));
+    }
+    progress.finish();
+    Ok(stop.load(Ordering::Relaxed))
+}

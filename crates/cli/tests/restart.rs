@@ -1,0 +1,160 @@
+//! A run that was stopped, killed or extended is the run that never was, byte for byte; and conditions end a run.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const WATER: &str = "3\n\nO 0 0 0.119\nH 0 0.763 -0.477\nH 0 -0.763 -0.477\n";
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("m.xyz"), WATER).unwrap();
+    folder
+}
+
+fn mdet(folder: &Path, arguments: &str) -> Output {
+    let arguments = arguments.split_whitespace();
+    Command::new(env!("CARGO_BIN_EXE_mdet")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn succeed(folder: &Path, arguments: &str) {
+    let output = mdet(folder, arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[track_caller]
+fn assert_same_files(a: &Path, b: &Path) {
+    let mut names: Vec<_> = std::fs::read_dir(a).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert!(names.len() > 5, "{names:?}");
+    // Checkpoint intervals differ between the runs.
+    for name in names.iter().filter(|name| *name != "config.toml") {
+        assert!(
+            std::fs::read(a.join(name)).unwrap() == std::fs::read(b.join(name)).unwrap(),
+            "{name:?} differs"
+        );
+    }
+}
+
+#[test]
+fn a_run_in_parts_is_the_run_in_one_in_every_format_and_ensemble() {
+    let folder = folder();
+    let here = folder.path();
+    let runs = [
+        "--ensemble nvt-bussi --format xyz --replicas 2",
+        "--ensemble nvt-nose-hoover --format dcd --frames 4",
+        "--ensemble nve --format netcdf --velocities scaled",
+    ];
+    for (index, options) in runs.iter().enumerate() {
+        let common = format!("{options} --every 10 --monitor 25 --seed 3");
+        succeed(here, &format!("md m.xyz {common} --steps 105 --out whole-{index} --threads 1"));
+        // Ends off the beat of frames, so that its last frame must go again.
+        succeed(here, &format!("md m.xyz {common} --steps 47 --checkpoint-every 30 --out parts-{index}"));
+        succeed(here, &format!("md --restart parts-{index} --steps 105 --threads 2"));
+        assert_same_files(&here.join(format!("whole-{index}")), &here.join(format!("parts-{index}")));
+        // Going on with what is done changes nothing.
+        succeed(here, &format!("md --restart parts-{index}"));
+        assert_same_files(&here.join(format!("whole-{index}")), &here.join(format!("parts-{index}")));
+    }
+}
+
+#[test]
+fn a_replica_does_not_depend_on_how_many_there_are() {
+    let folder = folder();
+    let here = folder.path();
+    succeed(here, "md m.xyz --steps 20 --rotation-offset --replicas 2 --out two");
+    succeed(here, "md m.xyz --steps 20 --rotation-offset --replicas 5 --out five");
+    let read = |path: &str| std::fs::read(here.join(path)).unwrap();
+    assert!(read("two/trajectory-r002.xyz") == read("five/trajectory-r002.xyz"));
+    assert!(read("two/trajectory-r001.xyz") != read("two/trajectory-r002.xyz"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_run_goes_on_as_if_nothing_had_happened() {
+    let folder = folder();
+    let here = folder.path();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mdet"))
+        .current_dir(here)
+        .args("md m.xyz --time 100ns --every 5 --checkpoint-every 20 --out killed".split(' '))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let rows =
+        || std::fs::read_to_string(here.join("killed/observables.csv")).map_or(0, |t| t.lines().count());
+    // Waits for work to be under way, however slow the machine; the run itself would take hours.
+    while rows() < 40 {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What a torn write leaves behind.
+    let torn = std::fs::OpenOptions::new().append(true).open(here.join("killed/trajectory.xyz"));
+    std::io::Write::write_all(&mut torn.unwrap(), b"3\nProperties=spec").unwrap();
+    let checkpoint = std::fs::read_to_string(here.join("killed/checkpoint.json")).unwrap();
+    let step = checkpoint.split("\"step\":").nth(1).and_then(|text| text.split(',').next());
+    let done: u64 = step.unwrap().parse().unwrap();
+    assert!(done >= 160 && done % 20 == 0, "{done}");
+    let end = done + 33;
+    succeed(here, &format!("md --restart killed --steps {end}"));
+    succeed(here, &format!("md m.xyz --steps {end} --every 5 --out whole"));
+    assert_same_files(&here.join("whole"), &here.join("killed"));
+}
+
+#[test]
+fn what_cannot_be_restarted_is_refused_in_one_line() {
+    let folder = folder();
+    let here = folder.path();
+    succeed(here, "md m.xyz --steps 40 --out run");
+    let refused = |arguments: &str, expected: &str| {
+        let output = mdet(here, arguments);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && message.contains(expected), "{message}");
+    };
+    refused("md --restart absent", "absent/config.toml");
+    refused("md --restart run --steps 39", "at least the 40 steps");
+    // Options that the run has settled.
+    for option in ["--seed 1", "--temperature 5", "--every 3", "--precision f64", "--charge 1", "m.xyz"] {
+        assert_eq!(mdet(here, &format!("md --restart run {option}")).status.code(), Some(2), "{option}");
+    }
+    let trajectory = here.join("run/trajectory.xyz");
+    let bytes = std::fs::read(&trajectory).unwrap();
+    std::fs::write(&trajectory, &bytes[..bytes.len() - 1]).unwrap();
+    refused("md --restart run", "trajectory.xyz: expected at least");
+    let config = std::fs::read_to_string(here.join("run/config.toml")).unwrap();
+    std::fs::write(here.join("run/config.toml"), config.replace("model_sha256 = \"", "model_sha256 = \"00"))
+        .unwrap();
+    refused("md --restart run", "expected the run's model");
+}
+
+#[test]
+fn a_stop_condition_ends_the_run_with_its_frame_named() {
+    let folder = folder();
+    let here = folder.path();
+    let output =
+        mdet(here, "md m.xyz --steps 500 --monitor 10 --stop-on temperature:1K,broken-bond --out hot");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(message.contains("stopped at step 0, replica 1: temperature"), "{message}");
+    assert!(message.contains("hot/offending.xyz"), "{message}");
+    assert_eq!(mdet_data::read_file(&here.join("hot/offending.xyz")).unwrap().len(), 1);
+    let message = String::from_utf8(mdet(here, "md m.xyz --stop-on cold").stderr).unwrap();
+    assert!(message.contains("expected broken-bond"), "{message}");
+}
+
+#[test]
+fn velocities_of_the_file_are_taken_and_their_absence_is_refused() {
+    let folder = folder();
+    let here = folder.path();
+    succeed(here, "md m.xyz --steps 20 --out first");
+    let last = mdet_data::read_file(&here.join("first/trajectory.xyz")).unwrap().pop().unwrap();
+    let mut bytes = Vec::new();
+    mdet_data::write_frame(&mut bytes, &mdet_data::FrameView::from(&last)).unwrap();
+    std::fs::write(here.join("last.xyz"), bytes).unwrap();
+    succeed(here, "md last.xyz --steps 1 --velocities file --out second");
+    let first = mdet_data::read_file(&here.join("second/trajectory.xyz")).unwrap().remove(0);
+    assert_eq!(first.velocities, last.velocities);
+    let message = String::from_utf8(mdet(here, "md m.xyz --velocities file").stderr).unwrap();
+    assert!(message.contains("expected velocities"), "{message}");
+}

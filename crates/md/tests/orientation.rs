@@ -1,0 +1,158 @@
+//! The rotation offset and the trust monitor: nothing for forces that turn with the molecule, and what they should be
+//! for forces that do not.
+
+mod common;
+
+use std::num::NonZeroU64;
+use std::sync::atomic::AtomicBool;
+
+use common::{each_atom, langevin, molecule, nve, watch};
+use mdet_core::potentials::Morse;
+use mdet_core::{ForceField, ForceFieldError, FrameAveraged, ReferenceBonds, RotationSet, Structure};
+use mdet_md::{
+    Config, Ending, Frame, Monitor, Orientation, Reading, Schedule, Simulation, Sink, SinkError, Snapshot,
+    StopCondition,
+};
+
+fn water() -> Structure {
+    molecule(&[8, 1, 1], &[[0.0; 3], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+}
+
+fn bonds() -> Morse {
+    Morse { depth_ev: 4.0, width_per_angstrom: 2.0, length_angstrom: 0.97, bonds: vec![[0, 1], [0, 2]] }
+}
+
+/// The bonds of water, and a pull of the same direction whatever the orientation.
+#[derive(Debug, Clone)]
+struct Pulled(f64);
+
+impl ForceField for Pulled {
+    fn forces(&mut self, batch: &[Structure], forces: &mut [[f64; 3]]) -> Result<(), ForceFieldError> {
+        each_atom(batch, forces, |_| [self.0, 0.0, 0.0]);
+        let mut bound = vec![[0.0; 3]; forces.len()];
+        bonds().forces(batch, &mut bound)?;
+        for (force, bound) in forces.iter_mut().zip(bound) {
+            (0..3).for_each(|axis| force[axis] += bound[axis]);
+        }
+        Ok(())
+    }
+}
+
+fn turned(config: Config) -> Config {
+    Config { orientation: Orientation::RandomEveryStep, ..config }
+}
+
+fn path(force_field: impl ForceField, config: Config, n_steps: u64) -> Vec<[f64; 3]> {
+    let mut simulation = Simulation::new(vec![water()], force_field, config).unwrap();
+    watch(&mut simulation, n_steps, |_| {});
+    simulation.frame(0).structure.positions().to_vec()
+}
+
+fn farthest(a: &[[f64; 3]], b: &[[f64; 3]]) -> f64 {
+    a.as_flattened().iter().zip(b.as_flattened()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn offset_and_frames_change_nothing_of_an_equivariant_potential() {
+    for config in [nve(0.5, 300.0, 1), langevin(0.5, 300.0, 0.01, 1)] {
+        let plain = path(bonds(), config, 200);
+        // Rounding of 1e-16 Å a step, multiplied along 200 steps of anharmonic motion.
+        assert!(farthest(&plain, &path(bonds(), turned(config), 200)) < 1e-10);
+        for count in [4, 60] {
+            let rotations = RotationSet::of_size(count, 0).rotations();
+            let averaged = FrameAveraged { inner: bonds(), rotations };
+            assert!(farthest(&plain, &path(averaged.clone(), config, 200)) < 1e-10);
+            assert!(farthest(&plain, &path(averaged, turned(config), 200)) < 1e-10);
+        }
+    }
+}
+
+#[test]
+fn the_offset_turns_a_steady_push_into_noise() {
+    let drift = |config: Config| {
+        let end = path(Pulled(0.05), config, 2000);
+        let centre = |axis: usize| (16.0 * end[0][axis] + end[1][axis] + end[2][axis]) / 18.0;
+        (0..3).map(|axis| centre(axis).powi(2)).sum::<f64>().sqrt()
+    };
+    let (pushed, shaken) = (drift(nve(0.5, 0.0, 2)), drift(turned(nve(0.5, 0.0, 2))));
+    // A constant acceleration goes with t²/2; random ones of the same size, with √(t³ h/9): fifty times less.
+    assert!(pushed > 10.0 * shaken && shaken > 0.0, "{pushed} {shaken}");
+}
+
+fn monitor(stop_on: Vec<StopCondition>) -> Monitor {
+    let references = vec![ReferenceBonds::of(&water())];
+    Monitor { every: NonZeroU64::new(5).unwrap(), n_rotations: 3, stop_on, references }
+}
+
+#[test]
+fn the_spread_is_that_of_the_part_that_does_not_turn() {
+    let mut equivariant = Simulation::new(vec![water()], bonds(), nve(0.5, 300.0, 3)).unwrap();
+    // Forces of an electronvolt per ångström, rounded.
+    assert!(equivariant.read(&monitor(Vec::new())).unwrap()[0].spread_ev_per_angstrom < 1e-13);
+    let mut pulled = Simulation::new(vec![water()], Pulled(0.3), nve(0.5, 300.0, 3)).unwrap();
+    let squares: Vec<f64> = (0..2000)
+        .map(|_| {
+            pulled.step().unwrap();
+            pulled.read(&monitor(Vec::new())).unwrap()[0].spread_ev_per_angstrom.powi(2)
+        })
+        .collect();
+    // A vector of length 0.3 in a random direction has variance 0.3²/3 per component.
+    let mean = mdet_md::statistics::blocked_mean(&squares).unwrap();
+    assert!(mean.standard_error < 0.02 * 0.03, "unresolved: {mean:?}");
+    assert!((mean.value - 0.03).abs() < 4.0 * mean.standard_error, "{mean:?}");
+}
+
+#[derive(Default)]
+struct Kept {
+    frames: Vec<u64>,
+    readings: Vec<(u64, Reading)>,
+    checkpoints: Vec<u64>,
+}
+
+impl Sink for Kept {
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), SinkError> {
+        self.frames.push(frame.step);
+        Ok(())
+    }
+
+    fn reading(&mut self, frame: &Frame<'_>, reading: &Reading) -> Result<(), SinkError> {
+        self.readings.push((frame.step, reading.clone()));
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, snapshots: &[Snapshot]) -> Result<(), SinkError> {
+        self.checkpoints.push(snapshots[0].progress.step);
+        Ok(())
+    }
+}
+
+fn schedule(stop_on: Vec<StopCondition>) -> Schedule {
+    let every = |n| NonZeroU64::new(n).unwrap();
+    Schedule { frames_every: every(4), monitor: Some(monitor(stop_on)), checkpoint_every: Some(every(6)) }
+}
+
+#[test]
+fn frames_readings_and_checkpoints_come_when_they_are_due_and_change_nothing() {
+    let mut simulation = Simulation::new(vec![water()], bonds(), nve(0.5, 300.0, 4)).unwrap();
+    let mut kept = Kept::default();
+    let ending = simulation.run(13, &schedule(Vec::new()), &mut kept, &AtomicBool::new(false)).unwrap();
+    assert_eq!(ending, Ending::Completed);
+    assert_eq!(kept.frames, [0, 4, 8, 12, 13]);
+    assert_eq!(kept.readings.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [0, 5, 10]);
+    assert_eq!(kept.checkpoints, [0, 6, 12, 13]);
+    assert_eq!(simulation.frame(0).structure.positions(), path(bonds(), nve(0.5, 300.0, 4), 13));
+}
+
+#[test]
+fn a_condition_ends_the_run_at_the_reading_that_meets_it() {
+    // A pull that tears: equal forces on unequal masses stretch the bonds past breaking.
+    let torn = StopCondition::BrokenBond;
+    let mut simulation = Simulation::new(vec![water()], Pulled(12.0), nve(0.5, 0.0, 5)).unwrap();
+    let mut kept = Kept::default();
+    let ending = simulation.run(2000, &schedule(vec![torn]), &mut kept, &AtomicBool::new(false)).unwrap();
+    assert_eq!(ending, Ending::Condition { replica: 0, condition: torn });
+    let (last, before) = kept.readings.split_last().unwrap();
+    assert_eq!(last.0, simulation.step_number());
+    assert!(!last.1.broken_bonds.is_empty() && last.1.longest_stretch > 1.5);
+    assert!(before.iter().all(|(_, reading)| reading.broken_bonds.is_empty()));
+}
