@@ -60,7 +60,7 @@ struct Descent {
 }
 
 pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
-    if !(args.max_force > 0.0) {
+    if args.max_force <= 0.0 {
         return Err(format!("--max-force: expected a force above zero, found {} eV/Å", args.max_force).into());
     }
     if args.out.exists() && !args.overwrite {

@@ -1,5 +1,7 @@
 //! `mdet opt` and `mdet freq` on the built-in model.
 
+#![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
+
 use std::path::Path;
 use std::process::{Command, Output};
 

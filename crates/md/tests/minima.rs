@@ -1,5 +1,7 @@
 //! Geometry optimisation finds minima on forces alone, and normal modes are those of molecules known by hand.
 
+#![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
+
 mod common;
 
 use common::{Whirl, molecule};

@@ -1,6 +1,8 @@
 //! The rotation offset and the trust monitor: nothing for forces that turn with the molecule, and what they should be
 //! for forces that do not.
 
+#![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
+
 mod common;
 
 use std::num::NonZeroU64;

@@ -1,5 +1,7 @@
 //! Every thermostat samples the canonical ensemble of a molecule; its conserved energy tells of the timestep alone.
 
+#![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
+
 mod common;
 
 use common::{config, molecule, observe, spread, thermal_energy_ev, watch};
