@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C with everything written.
 
+mod bench;
 mod eval;
 mod freq;
 mod input;
@@ -56,6 +57,8 @@ enum Verb {
     /// Show a model, or take the authors' weights.
     #[command(subcommand)]
     Model(model::ModelVerb),
+    /// Time a model on this machine.
+    Bench(bench::BenchArgs),
     /// Train a model from a configuration file.
     Train(train::TrainArgs),
 }
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Verb::Judge(verb) => judge::run(&verb),
         Verb::Report(args) => report::run(&args),
         Verb::Model(verb) => model::run(&verb),
+        Verb::Bench(args) => bench::run(&args),
         Verb::Train(args) => train::run(&args),
     };
     match done {

@@ -5,6 +5,7 @@
 mod built_in;
 mod card;
 mod config;
+pub mod efficiency;
 mod embedding;
 mod force_field;
 mod geometry;

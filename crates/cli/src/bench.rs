@@ -1,0 +1,117 @@
+//! `mdet bench`: how fast a model runs on this machine, and how close that is to the machine's limit.
+
+use crate::model_choice::load;
+use crate::{AnyError, Done, interrupt};
+use clap::Args;
+use mdet_kernels::Real;
+use mdet_model::efficiency::{Pass, Task, measure};
+use mdet_model::{Frequencies, Model, ModelConfig, Network};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+/// Time a model on this machine, as a Markdown table.
+///
+/// Efficiency is the time that the pass's matrix products alone take with the gemm library, over the time of the
+/// pass; ns/day is for one molecule and a time step of 0.5 fs. Both are timed in turn; other programs slow both.
+///
+/// Example: mdet bench --model my.safetensors
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// Model file [default: the built-in model].
+    #[arg(long, value_name = "MODEL.safetensors")]
+    model: Option<PathBuf>,
+    /// The published architecture (192 wide, 12 layers) with random weights in place of a model.
+    #[arg(long, conflicts_with = "model")]
+    published: bool,
+    /// Seconds for each line of the table.
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+    seconds: f64,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("expected a number of seconds above 0".into()),
+    }
+}
+
+const SIZES: [usize; 5] = [9, 21, 42, 87, 118];
+/// A batch as data sets have them.
+const MIXED: [usize; 6] = [3, 9, 12, 16, 21, 32];
+/// Edge rows of a training batch: the full-size model takes seconds for them.
+const BATCH_ROWS: usize = 8192;
+const TIMESTEP_FS: f64 = 0.5;
+
+pub(crate) fn run(args: &BenchArgs) -> Result<Done, AnyError> {
+    let (network, name): (Network<f32>, String) = if args.published {
+        let model = Model::random(ModelConfig::published(), Frequencies::Published, 1)?;
+        (model.network()?, "published".into())
+    } else {
+        let (model, name) = load(args.model.as_ref())?;
+        (model.network()?, name)
+    };
+    let config = network.config();
+    println!(
+        "Model: {name}, {} layers of width {}. Processor: {}.",
+        config.n_layers,
+        config.width,
+        processor()
+    );
+    println!();
+    println!(
+        "| pass | precision | threads | atoms | time, ms | products, ms | GFLOP/s | efficiency | ns/day |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let stop = interrupt::flag()?;
+    let most = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads: &[usize] = if most > 1 { &[1, 2] } else { &[1] };
+    let double: Network<f64> = network.to_precision();
+    for &n_threads in threads {
+        let molecules = SIZES.iter().map(|&n| Task::molecule(n, n_threads));
+        let batches = [&SIZES[..1], &SIZES[1..2], &SIZES[2..3], &MIXED[..]];
+        let batches = batches.iter().map(|sizes| Task::batch(sizes, BATCH_ROWS, n_threads));
+        for task in molecules.chain(batches) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Done::Interrupted);
+            }
+            row(&network, &task, args.seconds);
+            if n_threads == 1 && task.pass == Pass::Forward {
+                row(&double, &task, args.seconds);
+            }
+        }
+    }
+    Ok(Done::Completed)
+}
+
+/// Measures and prints one line of the table.
+fn row<T: Real>(network: &Network<T>, task: &Task, seconds: f64) {
+    let timing = measure(network, task, seconds);
+    let precision = if size_of::<T>() == 4 { "f32" } else { "f64" };
+    let mut sizes = task.sizes.clone();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let atoms = sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let (pass, atoms, speed) = match task.pass {
+        Pass::Forward => {
+            let per_day = 86_400.0 / timing.pass_s * TIMESTEP_FS * 1e-6;
+            ("forward", atoms, format!("{per_day:.3}"))
+        }
+        Pass::ForwardBackward => ("forward + backward", format!("{} × {atoms}", task.sizes.len()), "".into()),
+    };
+    println!(
+        "| {pass} | {precision} | {} | {atoms} | {:.2} | {:.2} | {:.0} | {:.2} | {speed} |",
+        task.n_threads,
+        1e3 * timing.pass_s,
+        1e3 * timing.products_s,
+        timing.gigaflop / timing.products_s,
+        timing.efficiency,
+    );
+}
+
+/// The processor's name, where the system tells.
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let name = name.map_or("unknown".to_string(), |(_, name)| name.to_string());
+    format!("{name}, {:?}", mdet_kernels::backend())
+}
