@@ -37,13 +37,11 @@ struct Cli {
     verb: Verb,
 }
 
+// A verb without a line here is described by its arguments.
 #[derive(Subcommand)]
 enum Verb {
-    /// Run molecular dynamics on every frame of an XYZ file.
     Md(md::MdArgs),
-    /// Optimise the geometry of every frame of an XYZ file.
     Opt(opt::OptArgs),
-    /// Vibrational frequencies of a molecule.
     Freq(freq::FreqArgs),
     /// Write the predicted forces of every frame of an XYZ file.
     Predict(predict::PredictArgs),

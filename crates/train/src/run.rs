@@ -122,7 +122,7 @@ pub fn train(
         let done = step + 1;
         let checkpoint = last_checkpoint.elapsed().as_secs_f64() > 60.0 * config.checkpoint_minutes;
         if done.is_multiple_of(REPORT_EVERY) || done == config.n_steps || checkpoint {
-            let error = if checkpoint { Some(run.checkpoint(config.validation_structures)?) } else { None };
+            let error = if checkpoint { run.checkpoint(config.validation_structures)? } else { None };
             let progress = window.report(config, done, error);
             run.log(&progress)?;
             report(&progress);
@@ -210,31 +210,36 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Measures the averaged model, saves it and the state; returns its component MAE in meV/Å.
-    fn checkpoint(&mut self, n_validation: usize) -> Result<f64, TrainError> {
+    /// Measures the averaged model, saves it and the state; returns its component MAE in meV/Å, if there are
+    /// structures to measure it on.
+    fn checkpoint(&mut self, n_validation: usize) -> Result<Option<f64>, TrainError> {
         let averaged: Network<f32> = self.model.network().map_err(ConfigError::from)?;
         let n = n_validation.min(self.validation.len());
         let subsets = [("validation species", false), ("validation species, ions", true)];
         self.model.card.validation = subsets
-            .map(|(on, only_ions)| {
+            .into_iter()
+            .filter_map(|(on, only_ions)| {
                 let chosen = |&i: &usize| !only_ions || self.validation.get(i).charge != 0;
                 let indices: Vec<usize> = (0..n).filter(chosen).collect();
+                if indices.is_empty() {
+                    return None;
+                }
                 let errors = validate(&averaged, self.validation, &indices);
-                ValidationError {
+                Some(ValidationError {
                     on: on.into(),
                     n_structures: errors.n_structures,
                     component_mae_mev_per_angstrom: errors.component_mae_mev_per_angstrom,
                     euclidean_mev_per_angstrom: errors.euclidean_mev_per_angstrom,
-                }
+                })
             })
-            .into();
+            .collect();
         self.model.card.provenance = format!(
             "mdet train, {} of {} steps of {} structures in {} orientations",
             self.optimiser.n_steps, self.config.n_steps, self.config.structures_per_step, self.config.copies
         );
         self.state().write(&self.folder.join("state.safetensors"))?;
         self.model.write(&self.folder.join("model.safetensors"))?;
-        Ok(self.model.card.validation[0].component_mae_mev_per_angstrom)
+        Ok(self.model.card.validation.first().map(|error| error.component_mae_mev_per_angstrom))
     }
 
     fn log(&self, progress: &Progress) -> Result<(), TrainError> {

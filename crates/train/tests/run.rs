@@ -88,6 +88,16 @@ fn a_run_with_a_constant_rate_is_made_longer_as_if_it_had_been_planned_so() {
 }
 
 #[test]
+fn a_model_trained_without_validation_structures_can_be_read_back() {
+    // Errors of nothing are no numbers, which JSON cannot hold.
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig { validation: Vec::new(), ..config() };
+    train(&config, folder.path(), &AtomicBool::new(false), &mut |_| ()).unwrap();
+    let model = Model::read(&folder.path().join("model.safetensors")).unwrap();
+    assert_eq!(model.card.validation, []);
+}
+
+#[test]
 fn another_configuration_or_a_broken_state_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), 2, 50);
