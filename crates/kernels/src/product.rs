@@ -30,7 +30,7 @@ pub(crate) enum Start {
 /// Rows of a tile.
 const ROWS: usize = 6;
 /// Steps of k for which a panel of the rhs is copied. 128, which leaves more of the first-level cache to the lhs, is
-/// 3 % slower at k = 192 (bench `products`).
+/// 3 % slower at k = 192, in a tuning run on one AVX-512 machine that is not kept as a bench.
 const STEPS: usize = 192;
 /// Bytes of a panel's row on the widest back end.
 const PANEL_BYTES: usize = 256;
