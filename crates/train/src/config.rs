@@ -16,6 +16,9 @@ pub struct TrainConfig {
     /// What the files do not say themselves: units, which labels.
     #[serde(default)]
     pub reading: ReadOptions,
+    /// Model to start from, of the same architecture; without one, parameters are random.
+    #[serde(default)]
+    pub start: Option<PathBuf>,
     /// Structures per step; each is seen in `copies` orientations.
     pub structures_per_step: usize,
     /// Rotated and, half the time, reflected copies of each structure in a batch.

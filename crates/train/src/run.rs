@@ -79,6 +79,12 @@ pub enum TrainError {
         /// The configuration file.
         path: PathBuf,
     },
+    /// The model to start from is of another architecture.
+    #[error("{path}: start: this model's architecture is not the one under [model]")]
+    OtherArchitecture {
+        /// The model file.
+        path: PathBuf,
+    },
     /// The loss is no number any more.
     #[error("the loss of step {step} is {loss}: the last checkpoint is kept; lower learning_rate?")]
     NotFinite {
@@ -171,6 +177,13 @@ impl<'a> Run<'a> {
         }
         let mut model = Model::random(config.model.clone(), config.frequencies, config.seed)
             .map_err(ConfigError::from)?;
+        if let Some(path) = &config.start {
+            let start = Model::read(path)?;
+            if start.config != config.model {
+                return Err(TrainError::OtherArchitecture { path: path.clone() });
+            }
+            model.values = start.values;
+        }
         model.card = card(config, dataset);
         let network: Network<f32> = model.network().map_err(ConfigError::from)?;
         let n_trainable = network.layout().n_trainable();
