@@ -12,6 +12,7 @@ fn config() -> TrainConfig {
     let corpus = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures/corpus.npz"));
     let published = ModelConfig::published();
     TrainConfig {
+        start: None,
         data: vec![corpus.clone()],
         validation: vec![corpus],
         reading: ReadOptions::default(),
