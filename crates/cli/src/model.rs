@@ -10,6 +10,8 @@ use std::path::PathBuf;
 /// Show a model, or take the authors' weights.
 #[derive(Subcommand)]
 pub(crate) enum ModelVerb {
+    /// List the models inside this program: size, force error, domain.
+    List,
     /// Print architecture, size, units, provenance, domain and validation errors.
     Info {
         /// Model file [default: the built-in model].
@@ -32,6 +34,11 @@ pub(crate) enum ModelVerb {
 
 pub(crate) fn run(verb: &ModelVerb) -> Result<Done, AnyError> {
     match verb {
+        ModelVerb::List => {
+            let (model, name) = load(None)?;
+            print_line(&model, &name);
+            println!("\n`mdet model info` says more; other models are files, given by --model.");
+        }
         ModelVerb::Info { model } => {
             let (model, name) = load(model.as_ref())?;
             print(&model, &name);
@@ -49,6 +56,21 @@ pub(crate) fn run(verb: &ModelVerb) -> Result<Done, AnyError> {
         }
     }
     Ok(Done::Completed)
+}
+
+/// One line of the list.
+fn print_line(model: &Model, name: &str) {
+    let Model { config, card, values } = model;
+    let error = card.validation.first().map_or(String::new(), |error| {
+        format!(", force error {:.1} meV/Å per component", error.component_mae_mev_per_angstrom)
+    });
+    let domain = card.domain.as_ref().map_or("domain unknown".into(), ToString::to_string);
+    println!(
+        "{name}: {} layers × {}, {:.1} MB{error}; {domain}",
+        config.n_layers,
+        config.width,
+        values.len() as f64 * 4e-6
+    );
 }
 
 fn print(model: &Model, name: &str) {

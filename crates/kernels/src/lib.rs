@@ -7,6 +7,7 @@
 mod activation;
 mod angular;
 mod attention;
+mod instances;
 mod isa;
 mod linear;
 mod norm;

@@ -4,7 +4,7 @@
 //! independent of its batch and of the number of threads. Biases are added by the kernel that follows.
 
 use crate::Real;
-use crate::product::{Start, Strided, product};
+use crate::product::{Start, Strided};
 
 /// A row-major matrix of rows `columns` long.
 fn row_major<T>(data: &[T], columns: usize) -> Strided<'_, T> {
@@ -23,7 +23,7 @@ fn transposed<T>(data: &[T], columns: usize) -> Strided<'_, T> {
 pub fn linear<T: Real>(n: usize, k: usize, x: &[T], w: &[T], y: &mut [T]) {
     let m = x.len() / k;
     assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n), "linear {m}×{k} → {n}");
-    product([m, n, k], y, Start::Zero, row_major(x, k), transposed(w, k));
+    T::product([m, n, k], y, Start::Zero, row_major(x, k), transposed(w, k));
 }
 
 /// dx\[m, k\] = dy\[m, n\] · w\[n, k\].
@@ -33,7 +33,7 @@ pub fn linear<T: Real>(n: usize, k: usize, x: &[T], w: &[T], y: &mut [T]) {
 pub fn linear_input_gradient<T: Real>(n: usize, k: usize, dy: &[T], w: &[T], dx: &mut [T]) {
     let m = dy.len() / n;
     assert_eq!((dy.len(), w.len(), dx.len()), (m * n, n * k, m * k), "gradient of linear {m}×{k} → {n}");
-    product([m, k, n], dx, Start::Zero, row_major(dy, n), row_major(w, k));
+    T::product([m, k, n], dx, Start::Zero, row_major(dy, n), row_major(w, k));
 }
 
 /// dx\[m, k\] += dy\[m, n\] · w\[n, k\].
@@ -43,7 +43,7 @@ pub fn linear_input_gradient<T: Real>(n: usize, k: usize, dy: &[T], w: &[T], dx:
 pub fn add_linear_input_gradient<T: Real>(n: usize, k: usize, dy: &[T], w: &[T], dx: &mut [T]) {
     let m = dy.len() / n;
     assert_eq!((dy.len(), w.len(), dx.len()), (m * n, n * k, m * k), "gradient of linear {m}×{k} → {n}");
-    product([m, k, n], dx, Start::Destination, row_major(dy, n), row_major(w, k));
+    T::product([m, k, n], dx, Start::Destination, row_major(dy, n), row_major(w, k));
 }
 
 /// dw\[n, k\] += dy\[m, n\]ᵀ · x\[m, k\].
@@ -57,7 +57,7 @@ pub fn linear_weight_gradient<T: Real>(n: usize, k: usize, dy: &[T], x: &[T], dw
         (m * n, m * k, n * k),
         "weight gradient of linear {m}×{k} → {n}"
     );
-    product([n, k, m], dw, Start::Destination, transposed(dy, n), row_major(x, k));
+    T::product([n, k, m], dw, Start::Destination, transposed(dy, n), row_major(x, k));
 }
 
 /// The three products by the `gemm` library, row-major dst\[m, n\] = lhs\[m, k\]·rhs\[k, n\] with the strides (row,

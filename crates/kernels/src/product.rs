@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 
 /// A matrix inside a slice: element (r, c) at r·row + c·column.
 #[derive(Clone, Copy)]
-pub(crate) struct Strided<'a, T> {
+pub struct Strided<'a, T> {
     pub data: &'a [T],
     pub row: usize,
     pub column: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Strided<'a, T> {
 
 /// What the sums start from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Start {
+pub enum Start {
     /// 0.
     Zero,
     /// What the destination holds.

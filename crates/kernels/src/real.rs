@@ -17,6 +17,7 @@ mod sealed {
 /// f32 or f64.
 pub trait Real:
     sealed::Sealed
+    + crate::instances::Instances
     + Copy
     + Send
     + Sync

@@ -8,7 +8,6 @@ use crate::network::{Network, resized};
 use mdet_kernels::{
     AttentionShape, Real, add_column_sums, add_layer_norm, add_linear_input_gradient, bias_gelu,
     gelu_backward, layer_norm, layer_norm_backward, linear, linear_input_gradient, linear_weight_gradient,
-    triangular_attention, triangular_attention_backward,
 };
 use rayon::prelude::*;
 use std::ops::Range;
@@ -84,7 +83,7 @@ pub(crate) fn forward<T: Real>(
         let shares = gathered.chunks_mut(share * n * d).zip(working.chunks_exact_mut(n_scratch)).enumerate();
         for_each(shares, |(index, (out, working))| {
             let first = index * share;
-            triangular_attention(shape, first..(first + share).min(n), qkvv, out, working);
+            T::triangular_attention(shape, first..(first + share).min(n), qkvv, out, working);
         });
     }
     let buffers = [
@@ -189,7 +188,7 @@ pub(crate) fn backward<T: Real>(
         let working = resized(&mut scratch.attention, shape.backward_scratch());
         let (wide, narrow) = (rows(edges, 4 * d), rows(edges, d));
         let (qkvv, dgathered) = (&tape.qkvv[wide.clone()], &dgathered[narrow]);
-        triangular_attention_backward(shape, qkvv, dgathered, &mut dqkvv[wide], working);
+        T::triangular_attention_backward(shape, qkvv, dgathered, &mut dqkvv[wide], working);
     }
     norm(net, &views.attention_norm, &tape.input, normalised);
     linear_weight_gradient(4 * d, d, dqkvv, normalised, &mut gradient[views.qkvv.clone()]);

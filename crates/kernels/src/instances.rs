@@ -1,0 +1,71 @@
+//! The heaviest kernels for either float, compiled once: a generic function is compiled anew in every crate that
+//! calls it, and these are thousands of vector instructions on each back end.
+
+use crate::attention::{self, AttentionShape};
+use crate::product::{self, Start, Strided};
+use std::ops::Range;
+
+/// The kernels as functions of one float.
+#[doc(hidden)]
+pub trait Instances: Sized {
+    fn product(
+        size: [usize; 3],
+        dst: &mut [Self],
+        start: Start,
+        lhs: Strided<'_, Self>,
+        rhs: Strided<'_, Self>,
+    );
+    fn triangular_attention(
+        shape: AttentionShape,
+        i_range: Range<usize>,
+        qkvv: &[Self],
+        out: &mut [Self],
+        scratch: &mut [Self],
+    );
+    fn triangular_attention_backward(
+        shape: AttentionShape,
+        qkvv: &[Self],
+        dout: &[Self],
+        dqkvv: &mut [Self],
+        scratch: &mut [Self],
+    );
+}
+
+macro_rules! instances {
+    ($float:ty) => {
+        impl Instances for $float {
+            fn product(
+                size: [usize; 3],
+                dst: &mut [$float],
+                start: Start,
+                lhs: Strided<'_, $float>,
+                rhs: Strided<'_, $float>,
+            ) {
+                product::product(size, dst, start, lhs, rhs);
+            }
+
+            fn triangular_attention(
+                shape: AttentionShape,
+                i_range: Range<usize>,
+                qkvv: &[$float],
+                out: &mut [$float],
+                scratch: &mut [$float],
+            ) {
+                attention::triangular_attention(shape, i_range, qkvv, out, scratch);
+            }
+
+            fn triangular_attention_backward(
+                shape: AttentionShape,
+                qkvv: &[$float],
+                dout: &[$float],
+                dqkvv: &mut [$float],
+                scratch: &mut [$float],
+            ) {
+                attention::triangular_attention_backward(shape, qkvv, dout, dqkvv, scratch);
+            }
+        }
+    };
+}
+
+instances!(f32);
+instances!(f64);
