@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C with everything written.
 
 mod bench;
+mod data;
 mod eval;
 mod freq;
 mod input;
@@ -57,6 +58,9 @@ enum Verb {
     Model(model::ModelVerb),
     /// Time a model on this machine.
     Bench(bench::BenchArgs),
+    /// Look at, check, store and split data.
+    #[command(subcommand)]
+    Data(data::DataVerb),
     /// Train a model from a configuration file.
     Train(train::TrainArgs),
 }
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Verb::Report(args) => report::run(&args),
         Verb::Model(verb) => model::run(&verb),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Data(verb) => data::run(&verb),
         Verb::Train(args) => train::run(&args),
     };
     match done {

@@ -5,7 +5,8 @@
 //! memory of its index alone.
 
 use crate::columns::{Columns, Shard};
-use crate::{DataError, ReadOptions, Reader, Record, store};
+use crate::split::{PartOfSplit, Split};
+use crate::{About, DataError, ReadOptions, Reader, Record, store};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ pub struct Labelled<'a> {
 }
 
 impl Dataset {
-    /// Reads files of any format and stores into one data set, in the order given. Stores are mapped, after their
+    /// Reads files of any format, stores and parts of [splits](crate::split) into one data set, in the order given. Stores are mapped, after their
     /// checksums were verified; anything else is read into memory.
     ///
     /// # Errors
@@ -49,6 +50,17 @@ impl Dataset {
     pub fn read(paths: &[PathBuf], options: ReadOptions) -> Result<Self, DataError> {
         let mut dataset = Self { shards: Vec::new(), starts: vec![0], selection: None };
         for path in paths {
+            if let Some(part) = PartOfSplit::named(path) {
+                let split = Split::read(&part.file)?;
+                let chosen = split.part(&part.file, &part.name)?;
+                let whole = Self::read(&split.verified_sources(&part.file)?, split.reading(options))?;
+                if whole.len() != split.n_structures() {
+                    let expected = format!("{} structures", split.n_structures());
+                    return Err(DataError::missing(&part.file, expected, whole.len().to_string()));
+                }
+                dataset.append(whole.select(&chosen));
+                continue;
+            }
             if store::is_store(path) {
                 let manifest = store::Manifest::read(path)?;
                 manifest.verify(path)?;
@@ -58,7 +70,7 @@ impl Dataset {
             let mut reader = Reader::open(path, options)?;
             let mut columns = Columns::default();
             while let Some(record) = reader.next() {
-                columns.push(&labelled(record?, &reader)?);
+                columns.push(&labelled(record?, &reader.about)?);
             }
             dataset.push(Shard::from(columns));
         }
@@ -117,10 +129,23 @@ impl Dataset {
     }
 
     fn push(&mut self, shard: Shard) {
-        let end = self.starts[self.shards.len()] + shard.len();
-        if shard.len() > 0 {
-            self.starts.push(end);
-            self.shards.push(Arc::new(shard));
+        self.append(Self { starts: vec![0, shard.len()], shards: vec![Arc::new(shard)], selection: None });
+    }
+
+    /// Adds the structures of another set behind these.
+    fn append(&mut self, other: Self) {
+        let first = self.starts[self.shards.len()];
+        if self.selection.is_some() || other.selection.is_some() {
+            let chosen = |set: &Self| match &set.selection {
+                Some(selection) => selection.to_vec(),
+                None => (0..set.len() as u32).collect(),
+            };
+            let added = chosen(&other).into_iter().map(|index| first as u32 + index);
+            self.selection = Some(chosen(self).into_iter().chain(added).collect());
+        }
+        for shard in other.shards.into_iter().filter(|shard| shard.len() > 0) {
+            self.starts.push(self.starts[self.shards.len()] + shard.len());
+            self.shards.push(shard);
         }
     }
 
@@ -133,11 +158,11 @@ impl Dataset {
 }
 
 /// The record, if it can be trained on.
-pub(crate) fn labelled(record: Record, reader: &Reader) -> Result<Record, DataError> {
+pub(crate) fn labelled(record: Record, about: &About) -> Result<Record, DataError> {
     record.check()?;
     if record.forces.is_none() {
         let expected = format!("{}: forces on the atoms", record.place);
-        return Err(DataError::missing(&record.path, expected, reader.about.keys.join(", ")));
+        return Err(DataError::missing(&record.path, expected, about.keys.join(", ")));
     }
     Ok(record)
 }

@@ -95,7 +95,7 @@ pub fn read_file(path: &Path) -> Result<Vec<Frame>, ReadError> {
 
 /// Reads a file's frames one after another, so that a long trajectory need not fit in memory.
 ///
-/// Ends after the first error. Blank lines between and after frames are skipped, Windows line endings, a byte order
+/// Goes on behind a frame of which an atom's line is wrong; ends after any other error. Blank lines between and after frames are skipped, Windows line endings, a byte order
 /// mark and a missing last newline accepted; bytes that are not UTF-8 (a comment in another encoding) are replaced.
 #[derive(Debug)]
 pub struct FrameReader<R> {
@@ -173,11 +173,29 @@ impl<R: BufRead> FrameReader<R> {
             if !self.next_line()? || self.text.trim().is_empty() {
                 return Err(self.problem(Problem::Truncated { expected: n_atoms, found: atom }));
             }
-            let row = columns.row(&self.text).map_err(|problem| self.problem(problem))?;
-            frame.push(row);
+            match columns.row(&self.text) {
+                Ok(row) => frame.push(row),
+                Err(problem) => {
+                    let error = self.problem(problem);
+                    self.skip(n_atoms - atom - 1)?;
+                    return Err(error);
+                }
+            }
         }
         self.place.frame += 1;
         Ok(Some(frame))
+    }
+
+    /// Goes on to the end of a frame that is wrong.
+    fn skip(&mut self, n_lines: usize) -> Result<(), ReadError> {
+        for _ in 0..n_lines {
+            if !self.next_line()? || self.text.trim().is_empty() {
+                return Ok(());
+            }
+        }
+        self.place.frame += 1;
+        self.finished = false;
+        Ok(())
     }
 
     /// The next frame's number of atoms, or `None` when only blank lines are left.
@@ -219,8 +237,12 @@ impl<R: BufRead> Iterator for FrameReader<R> {
         if self.finished {
             return None;
         }
+        // Unless the frame's end is found in spite of an error, nothing behind it can be told from its atoms.
+        self.finished = true;
         let frame = self.next_frame().transpose();
-        self.finished = !matches!(frame, Some(Ok(_)));
+        if let Some(Ok(_)) = frame {
+            self.finished = false;
+        }
         frame
     }
 }

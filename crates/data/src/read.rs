@@ -10,7 +10,7 @@
 //! | ANI-1x `.h5` | `wb97x_dz.forces` | Å, Hartree |
 //! | QM7-X `.hdf5` | `atXYZ` | Å, eV |
 //! | AIMNet2 `.h5` | `numbers`, `coord` | Å, eV |
-//! | QCML TFRecord shards | the framing of `.tfrecord` | Bohr, Hartree |
+//! | QCML TFRecord shards | a record's checksummed length, or a folder of such files | Bohr, Hartree |
 //! | mdet store | a folder with `store.json` | Å, eV |
 //!
 //! XYZ and HDF5 files are streamed, frame by frame and in blocks of conformations; the arrays of an npz archive are
@@ -20,12 +20,15 @@ mod arrays;
 mod corpus;
 mod hdf5;
 mod npz;
+mod qcml;
 
+use crate::extent::{Counted, Extent};
+use crate::split::{PartOfSplit, Split};
 use crate::units::Units;
 use crate::{DataError, Dataset, FrameReader, Record, store};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 /// What a user may have to say about a file.
@@ -66,8 +69,12 @@ pub struct About {
 pub struct Reader {
     /// What it is.
     pub about: About,
-    records: Box<dyn Iterator<Item = Result<Record, DataError>> + Send>,
+    records: Records,
+    extent: Extent,
 }
+
+/// A stream of records; after an error there may be more.
+type Records = Box<dyn Iterator<Item = Result<Record, DataError>> + Send>;
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -76,26 +83,74 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Opens a file or a store by what it contains, whatever its name.
+    /// Opens a file, a store or a part of a [split](crate::split), `FILE.json#NAME`, by what it contains, whatever its
+    /// name.
     ///
     /// # Errors
     /// [`DataError`] when it cannot be opened, is of no known format, or does not say its units and `options` neither.
     pub fn open(path: &Path, options: ReadOptions) -> Result<Self, DataError> {
+        if let Some(part) = PartOfSplit::named(path) {
+            return Self::of_part(&part, options);
+        }
         if store::is_store(path) {
             return Self::of_store(path);
         }
-        let mut start = [0; 8];
+        let shards = qcml::shards(path);
+        if !shards.is_empty() {
+            return qcml::open(path, shards, options);
+        }
+        let mut start = [0; qcml::HEAD];
         let mut file = File::open(path).map_err(DataError::io(path))?;
         let n_read = file.read(&mut start).map_err(DataError::io(path))?;
         match &start[..n_read] {
-            b"\x89HDF\r\n\x1a\n" => hdf5::open(path, options),
+            [b'\x89', b'H', b'D', b'F', b'\r', b'\n', b'\x1a', b'\n', ..] => hdf5::open(path, options),
             [b'P', b'K', ..] => npz::open(path, options),
+            start if qcml::is_head(start) => qcml::open(path, vec![path.to_path_buf()], options),
             _ => Self::of_xyz(path, options),
         }
     }
 
+    /// How much has been read, from 0 to 1, as far as it can be told.
+    pub fn fraction(&self) -> f64 {
+        self.extent.fraction()
+    }
+
+    /// Of records that are counted as they come.
+    fn counted(about: About, n_records: usize, records: Records) -> Self {
+        let extent = Extent::new(n_records as u64);
+        Self { about, records: Box::new(extent.counting(records)), extent }
+    }
+
+    /// The structures of a part of a split, in the order of its sources.
+    fn of_part(part: &PartOfSplit, options: ReadOptions) -> Result<Self, DataError> {
+        let split = Split::read(&part.file)?;
+        let chosen = split.part(&part.file, &part.name)?;
+        let options = split.reading(options);
+        let sources = split.verified_sources(&part.file)?;
+        let about = match sources.first() {
+            Some(first) => Self::open(first, options)?.about,
+            None => return Err(DataError::missing(&part.file, "sources", "none")),
+        };
+        let all = sources.into_iter().flat_map(move |source| -> Records {
+            match Self::open(&source, options) {
+                Ok(reader) => reader.records,
+                Err(error) => Box::new(std::iter::once(Err(error))),
+            }
+        });
+        let extent = Extent::new(split.n_structures() as u64);
+        let mut wanted = chosen.into_iter().peekable();
+        let records = extent.counting(all).enumerate().filter_map(move |(index, record)| {
+            let is_wanted = wanted.next_if(|&wanted| wanted as usize == index).is_some();
+            (is_wanted || record.is_err()).then_some(record)
+        });
+        Ok(Self { about, records: Box::new(records), extent })
+    }
+
     fn of_xyz(path: &Path, options: ReadOptions) -> Result<Self, DataError> {
-        let mut frames = FrameReader::open(path)?.peekable();
+        let file = File::open(path).map_err(DataError::io(path))?;
+        let extent = Extent::new(file.metadata().map_err(DataError::io(path))?.len());
+        let input = Counted { input: BufReader::new(file), extent: extent.clone() };
+        let mut frames = FrameReader::new(input, path).peekable();
         if let Some(Err(error)) = frames.next_if(Result::is_err) {
             return Err(error.into());
         }
@@ -110,7 +165,7 @@ impl Reader {
         let by = if options.units.is_some() { "as asked" } else { "by ASE's convention" };
         let about = About { format: "XYZ".into(), units: format!("{units} ({by})"), keys, labels };
         let records = frames.map(move |frame| Ok(in_units(Record::from_frame(frame?), units)));
-        Ok(Self { about, records: Box::new(records) })
+        Ok(Self { about, records: Box::new(records), extent })
     }
 
     fn of_store(path: &Path) -> Result<Self, DataError> {
@@ -122,7 +177,8 @@ impl Reader {
             labels: vec!["forces".into(), "energy".into(), "dipole".into()],
         };
         let path = std::sync::Arc::from(path);
-        let records = (0..dataset.len()).map(move |b| {
+        let n_structures = dataset.len();
+        let records = (0..n_structures).map(move |b| {
             let wide = |vectors: &[[f32; 3]]| vectors.iter().map(|v| v.map(f64::from)).collect();
             let structure = dataset.get(b);
             Ok(Record {
@@ -140,7 +196,7 @@ impl Reader {
                 place: format!("structure {b}"),
             })
         });
-        Ok(Self { about, records: Box::new(records) })
+        Ok(Self::counted(about, n_structures, Box::new(records)))
     }
 }
 

@@ -54,6 +54,11 @@ impl Record {
         Ok(())
     }
 
+    /// Composition and charge as a number: [`molecule`](Self::molecule) where the source names none.
+    pub fn composition_hash(&self) -> u64 {
+        Self::molecule_of(&self.numbers, self.charge)
+    }
+
     /// The molecule of composition and charge, for sources that name none.
     pub(crate) fn molecule_of(numbers: &[u8], charge: i32) -> u64 {
         molecule(&format!("{} {charge:+}", composition(numbers)))

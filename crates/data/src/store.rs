@@ -11,11 +11,12 @@
 //! made for compressed chunks.
 //!
 //! Append-only: shards are never changed. New ones are written beside, and count once the manifest, which is replaced
-//! as a whole, names them. So an interrupted `convert` leaves the store as it was.
+//! as a whole, names them. So an interrupted `convert` leaves the store as it was, and `store.part.json`, which says
+//! where to go on.
 
 use crate::columns::{Columns, Shard};
 use crate::dataset::labelled;
-use crate::{About, DataError, Reader};
+use crate::{About, DataError, Reader, Record};
 use mdet_core::atomic_write;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -23,6 +24,8 @@ use std::path::{Path, PathBuf};
 
 /// The manifest's name, which makes a folder a store.
 const MANIFEST: &str = "store.json";
+/// Says how far an unfinished writer came.
+const UNFINISHED: &str = "store.part.json";
 const FORMAT: &str = "mdet store 1";
 /// A shard is closed when its columns reach this size.
 const SHARD_BYTES: usize = 1 << 26;
@@ -82,7 +85,12 @@ pub struct ShardFile {
 
 /// Whether a path is a store.
 pub fn is_store(path: &Path) -> bool {
-    path.join(MANIFEST).is_file()
+    manifest_path(path).is_file()
+}
+
+/// Where a store's manifest is.
+pub fn manifest_path(store: &Path) -> PathBuf {
+    store.join(MANIFEST)
 }
 
 impl Manifest {
@@ -146,8 +154,28 @@ impl Manifest {
 #[derive(Debug)]
 pub struct StoreWriter {
     store: PathBuf,
-    manifest: Manifest,
+    progress: Progress,
     columns: Columns,
+    shard_bytes: usize,
+}
+
+/// What `store.part.json` says while structures are added: the store as it is to be, as far as its shards are written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Progress {
+    manifest: Manifest,
+    /// Sources that were there before.
+    n_sources_before: usize,
+    /// The source that is being read.
+    reading: Option<Reading>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reading {
+    source: SourceFile,
+    /// Records of it that were read, stored or not.
+    n_read: usize,
 }
 
 impl StoreWriter {
@@ -156,6 +184,7 @@ impl StoreWriter {
     /// # Errors
     /// [`DataError`] when something is there already or nothing can be written.
     pub fn create(store: &Path) -> Result<Self, DataError> {
+        refuse_unfinished(store)?;
         let occupied = std::fs::read_dir(store).is_ok_and(|mut entries| entries.next().is_some());
         if occupied || store.is_file() {
             return Err(DataError::missing(store, "a new or empty folder", "something there already"));
@@ -167,15 +196,97 @@ impl StoreWriter {
             sources: Vec::new(),
             shards: Vec::new(),
         };
-        Ok(Self { store: store.into(), manifest, columns: Columns::default() })
+        Ok(Self::of(store, Progress { manifest, n_sources_before: 0, reading: None }))
     }
 
-    /// Goes on with a store that is there.
+    /// Adds to a store that is there.
     ///
     /// # Errors
-    /// [`DataError`] when it is none.
+    /// [`DataError`] when it is none, or was left unfinished.
     pub fn append(store: &Path) -> Result<Self, DataError> {
-        Ok(Self { store: store.into(), manifest: Manifest::read(store)?, columns: Columns::default() })
+        refuse_unfinished(store)?;
+        let manifest = Manifest::read(store)?;
+        let n_sources_before = manifest.sources.len();
+        Ok(Self::of(store, Progress { manifest, n_sources_before, reading: None }))
+    }
+
+    /// Goes on where an earlier writer ended without [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// [`DataError`] when none did.
+    pub fn resume(store: &Path) -> Result<Self, DataError> {
+        let path = store.join(UNFINISHED);
+        if !path.exists() {
+            return Err(DataError::missing(store, "an unfinished store", "none, so there is nothing to resume"));
+        }
+        let text = std::fs::read_to_string(&path).map_err(DataError::io(&path))?;
+        let progress = serde_json::from_str(&text)
+            .map_err(DataError::container(&path, "the state of an unfinished store"))?;
+        Ok(Self::of(store, progress))
+    }
+
+    fn of(store: &Path, progress: Progress) -> Self {
+        Self { store: store.into(), progress, columns: Columns::default(), shard_bytes: SHARD_BYTES }
+    }
+
+    /// Closes a shard when its columns have this many bytes, instead of 64 MiB.
+    pub fn with_shards_of(self, bytes: usize) -> Self {
+        Self { shard_bytes: bytes, ..self }
+    }
+
+    /// Whether [`resume`](Self::resume) would go on from here: shards were closed, though not finished.
+    pub fn is_resumable(&self) -> bool {
+        self.store.join(UNFINISHED).exists()
+    }
+
+    /// Sources that are added as a whole, since the store was made or appended to.
+    pub fn finished_sources(&self) -> &[SourceFile] {
+        &self.progress.manifest.sources[self.progress.n_sources_before..]
+    }
+
+    /// Begins with a source; returns how many of its records are in already, which must not be pushed again.
+    ///
+    /// # Errors
+    /// [`DataError::Missing`] when another source was left unfinished.
+    pub fn begin(&mut self, path: &Path, about: &About) -> Result<usize, DataError> {
+        match &self.progress.reading {
+            Some(reading) if reading.source.path == path => Ok(reading.n_read),
+            Some(reading) => {
+                let expected = format!("{} next, which was left unfinished", reading.source.path.display());
+                Err(DataError::missing(&self.store, expected, path.display().to_string()))
+            }
+            None => {
+                let source = SourceFile { path: path.into(), n_structures: 0, about: about.clone() };
+                self.progress.reading = Some(Reading { source, n_read: 0 });
+                Ok(0)
+            }
+        }
+    }
+
+    /// Adds the next record of the source, or counts what its reader says instead as read.
+    ///
+    /// # Errors
+    /// [`DataError`] when the record is wrong or has no forces, which may be passed over, or [`DataError::Io`].
+    ///
+    /// # Panics
+    /// When no source was begun.
+    pub fn push(&mut self, record: Result<Record, DataError>) -> Result<(), DataError> {
+        let reading = self.progress.reading.as_mut().expect("a source was begun");
+        reading.n_read += 1;
+        self.columns.push(&labelled(record?, &reading.source.about)?);
+        reading.source.n_structures += 1;
+        if self.columns.n_bytes() >= self.shard_bytes { self.close_shard() } else { Ok(()) }
+    }
+
+    /// Ends the source; returns how many structures were added of it.
+    ///
+    /// # Panics
+    /// When no source was begun.
+    pub fn end(&mut self) -> usize {
+        let reading = self.progress.reading.take().expect("a source was begun");
+        let n_structures = reading.source.n_structures;
+        self.progress.manifest.sources.push(reading.source);
+        n_structures
     }
 
     /// Adds the structures of a reader that `choose` wants, by their index in it; returns how many.
@@ -185,23 +296,16 @@ impl StoreWriter {
     pub fn add(
         &mut self,
         path: &Path,
-        mut reader: Reader,
+        reader: Reader,
         choose: &mut dyn FnMut(usize) -> bool,
     ) -> Result<usize, DataError> {
-        let (mut n_structures, mut index) = (0, 0);
-        while let Some(record) = reader.next() {
-            let record = record?;
-            if choose(index) {
-                self.columns.push(&labelled(record, &reader)?);
-                n_structures += 1;
-            }
-            index += 1;
-            if self.columns.n_bytes() >= SHARD_BYTES {
-                self.close_shard()?;
+        self.begin(path, &reader.about)?;
+        for (index, record) in reader.enumerate() {
+            if record.is_err() || choose(index) {
+                self.push(record)?;
             }
         }
-        self.manifest.sources.push(SourceFile { path: path.into(), n_structures, about: reader.about });
-        Ok(n_structures)
+        Ok(self.end())
     }
 
     /// Writes what is left and then the manifest, which makes everything added count.
@@ -210,8 +314,12 @@ impl StoreWriter {
     /// [`DataError::Io`].
     pub fn finish(mut self) -> Result<Manifest, DataError> {
         self.close_shard()?;
-        self.manifest.write(&self.store)?;
-        Ok(self.manifest)
+        self.progress.manifest.write(&self.store)?;
+        let unfinished = self.store.join(UNFINISHED);
+        if unfinished.exists() {
+            std::fs::remove_file(&unfinished).map_err(DataError::io(&unfinished))?;
+        }
+        Ok(self.progress.manifest)
     }
 
     fn close_shard(&mut self) -> Result<(), DataError> {
@@ -219,19 +327,33 @@ impl StoreWriter {
             return Ok(());
         }
         let columns = std::mem::take(&mut self.columns);
-        let file = format!("{:05}.safetensors", self.manifest.shards.len());
+        let shards = &mut self.progress.manifest.shards;
+        let file = format!("{:05}.safetensors", shards.len());
         let path = self.store.join(&file);
         let bytes =
             columns.to_safetensors().map_err(DataError::container(&path, "columns that fit together"))?;
         atomic_write(&path, &bytes).map_err(DataError::io(&path))?;
-        self.manifest.shards.push(ShardFile {
+        shards.push(ShardFile {
             file,
             n_structures: columns.n_structures(),
             n_atoms: columns.n_atoms(),
             sha256: hex(&Sha256::digest(&bytes)),
         });
-        Ok(())
+        let path = self.store.join(UNFINISHED);
+        let text = serde_json::to_string(&self.progress).expect("progress is plain data");
+        atomic_write(&path, text.as_bytes()).map_err(DataError::io(&path))
     }
+}
+
+fn refuse_unfinished(store: &Path) -> Result<(), DataError> {
+    if store.join(UNFINISHED).exists() {
+        return Err(DataError::missing(
+            store,
+            "a finished store",
+            "one that is not: --resume goes on with it",
+        ));
+    }
+    Ok(())
 }
 
 /// SHA-256 of a file, hexadecimal.

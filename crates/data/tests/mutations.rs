@@ -80,6 +80,12 @@ fn damaged_hdf5_files_are_survived() {
 }
 
 #[test]
+fn damaged_tfrecord_shards_are_survived() {
+    let shard = "qcml/dft_force_field/1.0.0/qcml-full.tfrecord-00000-of-00002";
+    survives("shard.tfrecord", &std::fs::read(fixture(shard)).unwrap());
+}
+
+#[test]
 fn damaged_xyz_files_are_survived() {
     let text =
         "3\nProperties=species:S:1:pos:R:3:forces:R:3 energy=-1.5 charge=0 smiles=\"O\" pbc=\"F F F\"\n\

@@ -154,3 +154,44 @@ fn unknown_formats_say_what_was_found() {
         "{error}"
     );
 }
+
+#[test]
+fn qcml_shards_are_in_atomic_units_leave_outliers_out_and_take_molecules_from_their_metadata() {
+    let truth = read("rmd17_ethanol.npz", ReadOptions::default());
+    let folder = read("qcml/dft_force_field/1.0.0", ReadOptions::default());
+    let shard = read("qcml/dft_force_field/1.0.0/qcml-full.tfrecord-00000-of-00002", ReadOptions::default());
+    assert_eq!((folder.len(), shard.len()), (3, 2), "record 2 is marked as an outlier");
+    for (frame, index) in folder.iter().zip([0, 1, 3]) {
+        assert_eq!((&frame.numbers, frame.charge, frame.multiplicity), (&truth[index].numbers, 0, 1));
+        assert_eq!(frame.name.as_deref(), Some("CCO"));
+        // The shards hold f32, 24 bits.
+        let pairs = frame.positions.iter().flatten().zip(truth[index].positions.iter().flatten());
+        assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 4e-7));
+        let pairs =
+            frame.forces.iter().flatten().flatten().zip(truth[index].forces.iter().flatten().flatten());
+        assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-6));
+        assert!((frame.energy_ev.unwrap() / truth[index].energy_ev.unwrap() - 1.0).abs() < 1e-7);
+    }
+    assert_eq!(shard[0].name, None);
+    assert_eq!(shard[1].place, "record 1");
+    assert_eq!(shard[0].molecule, truth[0].molecule);
+}
+
+#[test]
+fn qcml_metadata_of_other_records_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = fixture("qcml");
+    for set in ["dft_force_field", "dft_metadata"] {
+        std::fs::create_dir_all(folder.path().join(set).join("1.0.0")).unwrap();
+    }
+    let (first, second) = ("qcml-full.tfrecord-00000-of-00002", "qcml-full.tfrecord-00001-of-00002");
+    let set = folder.path().join("dft_force_field/1.0.0");
+    // The shards change places.
+    std::fs::copy(from.join("dft_force_field/1.0.0").join(first), set.join(second)).unwrap();
+    std::fs::copy(from.join("dft_force_field/1.0.0").join(second), set.join(first)).unwrap();
+    let metadata = "dft_metadata/1.0.0/qcml-full.tfrecord-00000-of-00001";
+    std::fs::copy(from.join(metadata), folder.path().join(metadata)).unwrap();
+    let mut reader = Reader::open(&set, ReadOptions::default()).unwrap();
+    let error = reader.next().unwrap().unwrap_err().to_string();
+    assert!(error.contains("record 0: expected the key_hash of") && reader.next().is_none(), "{error}");
+}

@@ -72,3 +72,42 @@ fn a_chosen_part_is_stored_alone() {
     let stored = read(&[store]);
     assert_eq!((stored.get(0), stored.get(1)), (direct.get(1), direct.get(3)));
 }
+
+#[test]
+fn an_interrupted_store_is_refused_until_it_is_resumed_and_then_is_as_if_it_never_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, store) = (folder.path().join("whole"), folder.path().join("set"));
+    let names = ["rmd17_ethanol.npz", "spice.hdf5", "aimnet.h5"];
+    let open = |name: &str| Reader::open(&fixture(name), ReadOptions::default()).unwrap();
+    // Two structures of nine atoms fill a shard.
+    let bytes = 500;
+    let mut writer = StoreWriter::create(&whole).unwrap().with_shards_of(bytes);
+    for name in names {
+        add(&mut writer, name);
+    }
+    let expected = writer.finish().unwrap();
+
+    let mut writer = StoreWriter::create(&store).unwrap().with_shards_of(bytes);
+    add(&mut writer, names[0]);
+    let reader = open(names[1]);
+    writer.begin(&fixture(names[1]), &reader.about).unwrap();
+    reader.take(4).for_each(|record| writer.push(record).unwrap());
+    drop(writer);
+    assert!(Manifest::read(&store).is_err(), "nothing counts yet");
+    for refused in [StoreWriter::create(&store), StoreWriter::append(&store)] {
+        assert!(refused.unwrap_err().to_string().contains("--resume goes on with it"));
+    }
+
+    let mut writer = StoreWriter::resume(&store).unwrap().with_shards_of(bytes);
+    assert_eq!(writer.finished_sources().len(), 1);
+    let about = open(names[1]).about;
+    assert!(writer.begin(&fixture(names[2]), &about).unwrap_err().to_string().contains("spice.hdf5 next"));
+    let n_done = writer.begin(&fixture(names[1]), &about).unwrap();
+    assert_eq!(n_done, 3, "the fourth conformation was in no shard yet");
+    open(names[1]).skip(n_done).for_each(|record| writer.push(record).unwrap());
+    assert_eq!(writer.end(), 5);
+    add(&mut writer, names[2]);
+    assert_eq!(writer.finish().unwrap(), expected);
+    assert_eq!(std::fs::read_dir(&store).unwrap().count(), 1 + expected.shards.len());
+    assert!(StoreWriter::resume(&store).is_err(), "nothing is unfinished");
+}

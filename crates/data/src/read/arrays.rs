@@ -163,6 +163,11 @@ impl Block {
         self.charges = vec![charge.into()];
     }
 
+    /// Frames, with or without labels.
+    pub fn n_frames(&self) -> usize {
+        self.n_frames
+    }
+
     /// The frames, one by one.
     pub fn into_records(self) -> impl Iterator<Item = Result<Record, DataError>> + Send {
         (0..self.n_frames).filter_map(move |frame| self.record(frame).transpose())

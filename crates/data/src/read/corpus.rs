@@ -14,7 +14,7 @@
 //! composition and bonding, and how far two labellers disagree.
 
 use super::arrays::{Array, whole};
-use super::npz::{Archive, listed, records};
+use super::npz::{Archive, listed};
 use super::{About, Reader};
 use crate::record::molecule;
 use crate::{DataError, Record};
@@ -76,7 +76,7 @@ pub(super) fn open(mut archive: Archive, names: Vec<String>) -> Result<Reader, D
         keys: names,
         labels: vec!["forces = forces".into()],
     };
-    Ok(Reader { about, records: records(all) })
+    Ok(Reader::counted(about, n_structures, Box::new(all.into_iter().map(Ok))))
 }
 
 /// An array of `shape` rows and columns, or of any length.

@@ -5,9 +5,10 @@
 
 use super::arrays::{Array, Block, Convention};
 use super::npz::{listed, refuse_other_units};
-use super::{About, ReadOptions, Reader};
+use super::{About, ReadOptions, Reader, Records};
+use crate::DataError;
+use crate::extent::Extent;
 use crate::units::Units;
-use crate::{DataError, Record};
 use hdf5_reader::error::ByteOrder;
 use hdf5_reader::group::Group;
 use hdf5_reader::messages::datatype::Datatype;
@@ -96,11 +97,12 @@ pub(super) fn open(path: &Path, options: ReadOptions) -> Result<Reader, DataErro
     let labels = convention.labels(&names);
     let about = About { format: convention.format.into(), units: units.to_string(), keys: names, labels };
     let path: Arc<Path> = Arc::from(path);
-    let records = groups.into_iter().flat_map(move |(name, group)| {
+    let extent = Extent::new(groups.len() as u64);
+    let records = extent.counting(groups.into_iter()).flat_map(move |(name, group)| {
         let source = Source { path: Arc::clone(&path), name, group, convention, units };
         source.records()
     });
-    Ok(Reader { about, records: Box::new(records) })
+    Ok(Reader { about, records: Box::new(records), extent })
 }
 
 /// Conformations of a group and how many of them are read at once.
@@ -119,8 +121,6 @@ struct Source {
     convention: &'static Convention,
     units: Units,
 }
-
-type Records = Box<dyn Iterator<Item = Result<Record, DataError>> + Send>;
 
 impl Source {
     /// The group's conformations, block by block; an error is the last item.

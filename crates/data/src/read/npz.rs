@@ -2,8 +2,8 @@
 
 use super::arrays::{Array, Block, Convention};
 use super::{About, Labels, ReadOptions, Reader, corpus};
+use crate::DataError;
 use crate::units::{self, Units};
-use crate::{DataError, Record};
 use half::f16;
 use npyz::{DType, NpyHeader, Order, TypeChar};
 use std::fs::File;
@@ -76,7 +76,7 @@ pub(super) fn open(path: &Path, options: ReadOptions) -> Result<Reader, DataErro
     let block = Block::gather(&path, "frame".into(), 0, convention, units, &mut read)?;
     let labels = convention.labels(&names);
     let about = About { format: convention.format.into(), units: units.to_string(), keys: names, labels };
-    Ok(Reader { about, records: Box::new(block.into_records()) })
+    Ok(Reader::counted(about, block.n_frames(), Box::new(block.into_records())))
 }
 
 /// The units of a file of `z`, `R`, `F`, `E`: by its own words, by the marks of the originals, or as asked.
@@ -237,9 +237,4 @@ fn decoder(dtype: &DType) -> Option<(Decode, usize)> {
         (TypeChar::Uint, 8) => little!(u64, |value| value as f64),
         _ => return None,
     })
-}
-
-/// A stream of what was read at once.
-pub(super) fn records(records: Vec<Record>) -> Box<dyn Iterator<Item = Result<Record, DataError>> + Send> {
-    Box::new(records.into_iter().map(Ok))
 }
