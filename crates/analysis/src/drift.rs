@@ -9,9 +9,12 @@
 //! | time to 10 % | when the running mean of K first departs by 10 % from that of the first window |
 //! | runaway | when the running mean of the temperature first exceeds twice the starting temperature |
 //!
+//! Beside the measured heating stands the one that the force errors predict ([`crate::heating`]).
+//!
 //! Running means are over a tenth of the planned run. The first twentieth is left out of all of them: started from a
 //! minimum, K gives half of itself to the potential energy there.
 
+use crate::heating::PredictedHeating;
 use crate::statistics::Spread;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +68,8 @@ pub struct ConditionDrift {
     pub name: String,
     /// Over replicas, meV per atom and ps.
     pub heating_mev_per_atom_per_ps: Option<Spread>,
+    /// What the force errors predict for it; `None` where they were not measured.
+    pub predicted: Option<PredictedHeating>,
     /// Over replicas, meV per atom and ps.
     pub balance_mev_per_atom_per_ps: Option<Spread>,
     /// Over replicas, K.
@@ -152,6 +157,7 @@ impl ConditionDrift {
         Self {
             name: name.to_string(),
             heating_mev_per_atom_per_ps: over(|r| r.heating_mev_per_atom_per_ps),
+            predicted: None,
             balance_mev_per_atom_per_ps: over(|r| r.balance_mev_per_atom_per_ps),
             temperature_k: over(|r| r.temperature_k),
             ended,

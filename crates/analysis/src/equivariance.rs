@@ -24,6 +24,10 @@
 //! **Bias map.** In the laboratory the error of an atom's force is e = R (f_R − f̄). The map is the mean of e's
 //! component along the force, by the direction of the force R f̄ on the sphere.
 
+mod groups;
+
+pub use groups::GroupEquivariance;
+
 use crate::accuracy::{angle, norm};
 use crate::sphere::{SphereMap, SphereSums};
 use crate::statistics::Spread;
@@ -146,6 +150,8 @@ pub struct Equivariance {
     pub n_bases: usize,
     /// Per structure.
     pub structures: Vec<StructureEquivariance>,
+    /// Distributions over structures: all, by domain, class and size, where there are several.
+    pub groups: Vec<GroupEquivariance>,
     /// Mean error along the force, by the force's direction in the laboratory, over all structures, meV/Å.
     pub bias_map_mev_per_angstrom: SphereMap,
 }
@@ -220,6 +226,7 @@ impl EquivarianceJudge {
         Equivariance {
             n_rotations: self.orientations.set.len(),
             n_bases: self.orientations.bases.len(),
+            groups: groups::groups(&self.structures),
             structures: self.structures,
             bias_map_mev_per_angstrom: self.map.finish(),
         }

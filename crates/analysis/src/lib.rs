@@ -8,7 +8,8 @@
 //! | [`accuracy`] | how far are predicted forces from reference forces? |
 //! | [`equivariance`] | how far do forces turn with the molecule? |
 //! | [`lambda`], [`loops`] | do the forces have a potential? |
-//! | [`drift`] | how much energy do they pump into a molecule? |
+//! | [`drift`], [`heating`] | how much energy do they pump into a molecule, and how much should their errors? |
+//! | [`map`], [`features`] | which molecules fail? |
 //! | [`stability`] | until when does dynamics hold, and are distances right? |
 //! | [`statistics`] | how sure is a number? |
 //!
@@ -17,8 +18,11 @@
 pub mod accuracy;
 pub mod drift;
 pub mod equivariance;
+pub mod features;
+pub mod heating;
 pub mod lambda;
 pub mod loops;
+pub mod map;
 pub mod sphere;
 pub mod stability;
 pub mod statistics;

@@ -8,29 +8,7 @@ use mdet_analysis::lambda::antisymmetric_share;
 use mdet_analysis::loops::{LoopKind, loop_works};
 use mdet_analysis::sphere::SphereMap;
 use mdet_core::potentials::{Harmonic, Morse};
-use mdet_core::{
-    CentralDifferences, ForceField, ForceFieldError, ForceJacobian, Purpose, RandomStream, RotationSet,
-    Structure,
-};
-use rand::RngExt;
-use rand_distr::StandardNormal;
-
-/// The forces of `inner` plus what a function of position (relative to the origin) and call adds to each atom.
-struct Plus<F, G> {
-    inner: F,
-    added: G,
-}
-
-impl<F: ForceField, G: FnMut(&[f64; 3]) -> [f64; 3]> ForceField for Plus<F, G> {
-    fn forces(&mut self, batch: &[Structure], forces: &mut [[f64; 3]]) -> Result<(), ForceFieldError> {
-        self.inner.forces(batch, forces)?;
-        for (force, position) in forces.iter_mut().zip(batch.iter().flat_map(Structure::positions)) {
-            let added = (self.added)(position);
-            (0..3).for_each(|a| force[a] += added[a]);
-        }
-        Ok(())
-    }
-}
+use mdet_core::{Disturbance, Disturbed, ForceField, ForceJacobian, RotationSet, Structure};
 
 /// Hydrogen peroxide, which has an open bond and no symmetry here.
 fn peroxide() -> Structure {
@@ -81,7 +59,7 @@ fn an_equivariant_potential_has_no_equivariance_error_also_under_reflections() {
 #[test]
 fn a_force_of_the_laboratory_is_all_error_at_l_one_and_vanishes_under_kleins_average() {
     let bias = [0.003, -0.004, 0.012];
-    let mut biased = Plus { inner: morse(), added: |_: &[f64; 3]| bias };
+    let mut biased = Disturbed::new(morse(), Disturbance::Bias(vec![bias; 4]));
     let (found, map) = judged(RotationSet::Icosahedral, false, &mut biased, None);
     // |b| = 13 meV/Å in every orientation, and its mean over the group is zero.
     assert_close(found.error_mev_per_angstrom.mean, 13.0, 1e-9);
@@ -120,11 +98,8 @@ fn a_force_of_the_laboratory_is_all_error_at_l_one_and_vanishes_under_kleins_ave
 #[test]
 fn white_noise_is_rounding_of_its_size_and_at_no_l() {
     let sigma = 0.002;
-    let stream = RandomStream { seed: 8, purpose: Purpose::Analysis, replica: 1 };
-    let mut generator = stream.at_step(0);
-    let noise =
-        move |_: &[f64; 3]| std::array::from_fn(|_| sigma * generator.sample::<f64, _>(StandardNormal));
-    let mut noisy = Plus { inner: morse(), added: noise };
+    let noise = Disturbance::Noise { sigma_ev_per_angstrom: sigma, seed: 8 };
+    let mut noisy = Disturbed::new(morse(), noise);
     let (found, _) = judged(RotationSet::Icosahedral, false, &mut morse(), Some(&mut noisy));
     // The mean length of three normals is σ √(8/π); over 360 × 4 of them known to 1.1 %.
     let expected = 1e3 * sigma * (8.0 / std::f64::consts::PI).sqrt();
@@ -143,21 +118,20 @@ fn white_noise_is_rounding_of_its_size_and_at_no_l() {
 }
 
 /// A force c ẑ × r around the z axis of the laboratory, on top of wells of stiffness k for every atom.
-fn with_curl(curl: f64, stiffness: f64) -> Plus<Harmonic, impl FnMut(&[f64; 3]) -> [f64; 3]> {
+fn with_curl(curl: f64, stiffness: f64) -> Disturbed<Harmonic> {
     let wells = peroxide().positions().to_vec();
     let inner = Harmonic { stiffness_ev_per_angstrom2: stiffness, wells };
-    Plus { inner, added: move |r: &[f64; 3]| [-curl * r[1], curl * r[0], 0.0] }
+    Disturbed::new(inner, Disturbance::Curl([0.0, 0.0, curl]))
 }
 
 #[test]
 fn lambda_of_wells_with_a_curl_is_analytic_and_zero_without() {
     let (curl, stiffness) = (0.5, 2.0);
-    let mut field = CentralDifferences { inner: with_curl(curl, stiffness), step_angstrom: 1e-3 };
-    let (lambda, norm) = antisymmetric_share(&field.jacobian(&peroxide()).unwrap());
-    // Per atom J has −k three times on the diagonal and ±c once: differences of linear forces are exact to rounding.
+    let (lambda, norm) = antisymmetric_share(&with_curl(curl, stiffness).jacobian(&peroxide()).unwrap());
+    // Per atom J has −k three times on the diagonal and ±c once.
     let expected = (2.0 * curl * curl / (2.0 * curl * curl + 3.0 * stiffness * stiffness)).sqrt();
-    assert_close(lambda, expected, 1e-10);
-    assert_close(norm, (4.0 * (2.0 * curl * curl + 3.0 * stiffness * stiffness)).sqrt(), 1e-9);
+    assert_close(lambda, expected, 1e-14);
+    assert_close(norm, (4.0 * (2.0 * curl * curl + 3.0 * stiffness * stiffness)).sqrt(), 1e-13);
     let (lambda, _) = antisymmetric_share(&morse().jacobian(&peroxide()).unwrap());
     assert!(lambda < 1e-15, "{lambda}");
 }

@@ -35,6 +35,9 @@ pub(crate) struct EvalArgs {
     /// Leave net force and torque in.
     #[arg(long)]
     raw: bool,
+    /// Only this many structures, evenly spaced through the data.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
 }
 
 /// Structures between looks at Ctrl-C.
@@ -43,7 +46,7 @@ const BATCH: usize = 64;
 pub(crate) fn run(args: &EvalArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "eval", &args.data)?;
     judge.note_input(&args.data)?;
-    let items = labelled::read(&args.data)?;
+    let items = labelled::limited(labelled::read(&args.data)?, args.limit);
     if let Some(frame) = items.iter().position(|item| item.forces.is_none()) {
         let file = args.data.display();
         return Err(format!("{file}: structure {frame}: expected reference forces, found none").into());

@@ -3,6 +3,9 @@
 mod drift;
 mod equivariance;
 mod lambda;
+mod map;
+mod nve;
+mod parts;
 
 use crate::{AnyError, Done};
 use clap::Subcommand;
@@ -18,6 +21,8 @@ pub(crate) enum JudgeVerb {
     Lambda(lambda::LambdaArgs),
     /// What forces without a potential pump into a molecule in NVE, in f32 and f64, turned and averaged.
     Drift(drift::DriftArgs),
+    /// Which structural features go with failure, over a series of molecules.
+    Map(map::MapArgs),
 }
 
 pub(crate) fn run(verb: &JudgeVerb) -> Result<Done, AnyError> {
@@ -25,5 +30,6 @@ pub(crate) fn run(verb: &JudgeVerb) -> Result<Done, AnyError> {
         JudgeVerb::Equivariance(args) => equivariance::run(args),
         JudgeVerb::Lambda(args) => lambda::run(args),
         JudgeVerb::Drift(args) => drift::run(args),
+        JudgeVerb::Map(args) => map::run(args),
     }
 }

@@ -82,6 +82,11 @@ impl Judge {
         Ok(NetworkForceField::new(self.model.network()?, self.n_threads)?)
     }
 
+    /// What tells this judgement from another: its command and its model.
+    pub fn key(&self) -> Result<String, AnyError> {
+        Ok(format!("{} {}", command_line(), hex(&Sha256::digest(self.model.to_bytes()?))))
+    }
+
     /// Notes a file as read.
     pub fn note_input(&mut self, path: &Path) -> Result<(), AnyError> {
         // A store is a folder; its manifest holds the checksums of what is in it.

@@ -18,6 +18,7 @@ mod opt;
 mod predict;
 mod progress;
 mod report;
+mod reproduce;
 mod train;
 mod units;
 
@@ -53,6 +54,8 @@ enum Verb {
     Judge(judge::JudgeVerb),
     /// Make one HTML page of result files.
     Report(report::ReportArgs),
+    /// Run the whole programme of judgements on a model, and make one report.
+    Reproduce(reproduce::ReproduceArgs),
     /// Show a model, or take the authors' weights.
     #[command(subcommand)]
     Model(model::ModelVerb),
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Verb::Eval(args) => eval::run(&args),
         Verb::Judge(verb) => judge::run(&verb),
         Verb::Report(args) => report::run(&args),
+        Verb::Reproduce(args) => reproduce::run(&args),
         Verb::Model(verb) => model::run(&verb),
         Verb::Bench(args) => bench::run(&args),
         Verb::Data(verb) => data::run(&verb),

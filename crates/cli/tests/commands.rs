@@ -202,6 +202,7 @@ fn judgements_write_results_that_name_the_model_and_the_command() {
         (vec!["judge", "equivariance", "built-in", "water.xyz", "--bases", "2"], "equivariance"),
         (vec!["judge", "lambda", "built-in", "water.xyz"], "lambda"),
         (vec!["judge", "drift", "built-in", "water.xyz", "--time", "0.2ps", "--replicas", "2"], "drift"),
+        (vec!["judge", "map", "built-in", "water.xyz", "--time", "0.2ps", "--replicas", "1"], "map"),
     ];
     for (arguments, kind) in cases {
         let output = mdet(here, &arguments);
@@ -212,13 +213,22 @@ fn judgements_write_results_that_name_the_model_and_the_command() {
             assert!(json.contains(expected), "{json}");
         }
     }
-    let results = ["equivariance-water.json", "lambda-water.json", "drift-water.json"];
+    let results = ["equivariance-water.json", "lambda-water.json", "drift-water.json", "map-water.json"];
+    let left: Vec<_> = std::fs::read_dir(here).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("parts")), "{left:?}");
     let report = [&["report"], &results[..]].concat();
     assert!(mdet(here, &report).status.success());
     let page = std::fs::read_to_string(here.join("report.html")).unwrap();
-    for expected in
-        ["Rotational symmetry", "force Jacobian", "Energy drift", "<svg", "mdet judge drift built-in"]
-    {
+    for expected in [
+        "Rotational symmetry",
+        "force Jacobian",
+        "Energy drift",
+        "predicted",
+        "Structure map",
+        "Beside the paper",
+        "<svg",
+        "mdet judge drift built-in",
+    ] {
         assert!(page.contains(expected), "no {expected}");
     }
     // Opens offline: nothing is loaded from elsewhere.
@@ -230,6 +240,10 @@ fn judgements_write_results_that_name_the_model_and_the_command() {
         &["judge", "drift", "built-in", "water.xyz", "--time", "1fs", "-o", "x.json"],
         "steps",
     );
+    assert_refused(here, &["reproduce", "built-in", "-o", "."], "exists and is not empty");
+    assert_refused(here, &["reproduce", "built-in", "-o", "new", "--data", "absent.npz"], "absent.npz");
+    std::fs::write(here.join("hf.xyz"), "2\n\nF 0 0 0\nH 0.92 0 0\n").unwrap();
+    assert_refused(here, &["judge", "map", "built-in", "hf.xyz"], "expected molecules in the model's domain");
 }
 
 #[cfg(unix)]

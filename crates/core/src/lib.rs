@@ -5,6 +5,7 @@
 mod atomic_write;
 pub mod bonds;
 pub mod constants;
+pub mod disturbed;
 pub mod electron_configuration;
 pub mod elements;
 pub mod force_field;
@@ -17,9 +18,11 @@ pub mod rigid;
 pub mod rotation;
 pub mod rotation_set;
 pub mod structure;
+pub mod superposition;
 
 pub use atomic_write::atomic_write;
 pub use bonds::{ReferenceBonds, bonds};
+pub use disturbed::{Disturbance, Disturbed};
 pub use electron_configuration::electron_configuration;
 pub use force_field::{ForceField, ForceFieldError};
 pub use force_jacobian::{CentralDifferences, ForceJacobian};
@@ -29,3 +32,4 @@ pub use random::{Purpose, RandomStream};
 pub use rotation::Rotation;
 pub use rotation_set::RotationSet;
 pub use structure::{Structure, StructureError, lowest_multiplicity};
+pub use superposition::superposition;

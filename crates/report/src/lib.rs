@@ -1,6 +1,7 @@
 //! Results of judgements: their files, and the one self-contained HTML report made of them.
 
 mod page;
+mod paper;
 mod plot;
 pub mod record;
 mod sections;

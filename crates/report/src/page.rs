@@ -1,8 +1,9 @@
 //! The report: one HTML file that needs nothing else, made of result files.
 
+use crate::paper;
 use crate::plot::escape;
-use crate::record::Record;
-use crate::sections::section;
+use crate::record::{Judgement, Record};
+use crate::sections::{drift, map, section, table};
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("../assets/style.css");
@@ -36,6 +37,9 @@ pub fn html(records: &[(String, Record)]) -> String {
         );
     }
     page += "</ul>\n";
+    let rows = paper::rows(records);
+    page += "<h2>Beside the paper</h2>\n<p class=\"soft\">MD-ET, arXiv 2503.01431: a model of 4.6 million parameters trained on about 30 million structures.</p>\n";
+    page += &table(&["", "the paper", "this model"], rows.into_iter().map(Vec::from));
     let mut has_view = false;
     for (index, (section, (file, record))) in sections.iter().zip(records).enumerate() {
         let _ = writeln!(
@@ -56,6 +60,7 @@ pub fn html(records: &[(String, Record)]) -> String {
         }
         page += &provenance(file, record);
     }
+    page += &predictions(records);
     if has_view {
         let _ = write!(
             page,
@@ -64,6 +69,25 @@ pub fn html(records: &[(String, Record)]) -> String {
         );
     }
     page + "</body></html>\n"
+}
+
+/// Measured against predicted heating over all results that have both, where they are several.
+fn predictions(records: &[(String, Record)]) -> String {
+    let compared = |(_, record): &(String, Record)| match &record.judgement {
+        Judgement::Drift(found) => drift::compared(found),
+        Judgement::Map(found) => map::compared(found),
+        _ => Vec::new(),
+    };
+    let runs: Vec<Vec<_>> = records.iter().map(compared).filter(|runs| !runs.is_empty()).collect();
+    if runs.len() < 2 {
+        return String::new();
+    }
+    let runs: Vec<_> = runs.into_iter().flatten().collect();
+    format!(
+        "<h2>Predicted and measured drift</h2>\n<p>{} runs of all results above; the derivation is in docs/drift.md.</p>\n<div class=\"plots\">{}</div>\n",
+        runs.len(),
+        drift::against(&runs)
+    )
 }
 
 fn provenance(file: &str, record: &Record) -> String {

@@ -3,6 +3,7 @@
 //! JSON: `schema` (a number that grows when the meaning of a field changes), `provenance`, and `judgement` with its
 //! `kind` and `result`. Field names end in their unit; without one, a number is a count, a share or an index.
 
+use mdet_analysis::map::StructureMap;
 use mdet_analysis::{Accuracy, Drift, Equivariance, Lambda, Stability};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -48,6 +49,8 @@ pub enum Judgement {
     Lambda(Lambda),
     /// `mdet judge drift`.
     Drift(Drift),
+    /// `mdet judge map`.
+    Map(StructureMap),
     /// `mdet judge stability`.
     Stability(Stability),
 }

@@ -1,11 +1,14 @@
 //! What the report says of each kind of result: a verdict in plain words, tables, plots.
 
+pub(crate) mod drift;
+mod equivariance;
+pub(crate) mod map;
+
 use crate::plot::{Axis, Plot, escape, short};
 use crate::record::Judgement;
 use mdet_analysis::accuracy::{Errors, Parity};
 use mdet_analysis::loops::LoopKind;
-use mdet_analysis::sphere::SphereMap;
-use mdet_analysis::{Accuracy, Drift, Equivariance, Estimate, Lambda, Spread, Stability};
+use mdet_analysis::{Accuracy, Estimate, Lambda, Spread, Stability};
 
 /// A result in the reader's words.
 pub(crate) struct Section {
@@ -16,20 +19,18 @@ pub(crate) struct Section {
     pub body: String,
 }
 
-/// Heating that a run of 1 ns turns into 10 % of the thermal energy at 300 K (3 k_B T = 78 meV per atom), meV/atom/ps.
-const HARMLESS_HEATING: f64 = 0.0078;
-
 pub(crate) fn section(judgement: &Judgement) -> Section {
     match judgement {
         Judgement::Accuracy(found) => accuracy(found),
-        Judgement::Equivariance(found) => equivariance(found),
+        Judgement::Equivariance(found) => equivariance::section(found),
         Judgement::Lambda(found) => lambda(found),
-        Judgement::Drift(found) => drift(found),
+        Judgement::Drift(found) => drift::section(found),
+        Judgement::Map(found) => map::section(found),
         Judgement::Stability(found) => stability(found),
     }
 }
 
-fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let cells = |tag: &str, cells: &[String]| {
         cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect::<String>()
     };
@@ -129,99 +130,6 @@ fn parity(parity: &Parity) -> String {
         .figure("Predicted against reference components; darker is more, on a logarithmic scale. The line is equality.")
 }
 
-fn equivariance(found: &Equivariance) -> Section {
-    let n = found.structures.len() as f64;
-    let mean = |pick: &dyn Fn(usize) -> f64| (0..found.structures.len()).map(pick).sum::<f64>() / n;
-    let error = mean(&|k| found.structures[k].error_mev_per_angstrom.mean);
-    let share = 100.0 * error / mean(&|k| found.structures[k].force_mev_per_angstrom);
-    let single = || found.structures.iter().filter_map(|s| s.single.as_ref());
-    let rounding =
-        single().map(|s| s.rounding_mev_per_angstrom.mean).sum::<f64>() / single().count().max(1) as f64;
-    let good = share < 0.1;
-    let verdict = format!(
-        "Turning a molecule changes its forces by {error:.2} meV/Å on average ({share:.1} % of the force). Rounding to f32 changes them by {rounding:.4} meV/Å: {}.",
-        if rounding < 0.1 * error {
-            "the error is the model's, not the arithmetic's"
-        } else {
-            "the arithmetic matters here"
-        }
-    );
-    let rows = found.structures.iter().take(40).map(|s| {
-        let rounding = s.single.map_or("–".into(), |single| short(single.rounding_mev_per_angstrom.mean));
-        let inside = s.inside_domain.map_or("?", |inside| if inside { "inside" } else { "outside" });
-        vec![
-            s.name.clone(),
-            s.n_atoms.to_string(),
-            inside.into(),
-            format!("{:.0}", s.force_mev_per_angstrom),
-            mean_and_error(&s.error_mev_per_angstrom, 3),
-            rounding,
-            format!("{:.2}", s.magnitude_mev_per_angstrom),
-            s.angle_degrees.map_or("–".into(), |angle| format!("{angle:.3}")),
-        ]
-    });
-    let head = [
-        "structure",
-        "atoms",
-        "training domain",
-        "mean |F| meV/Å",
-        "error f64 meV/Å",
-        "rounding f32 meV/Å",
-        "sd of |F| meV/Å",
-        "angle °",
-    ];
-    let mut body = table(&head, rows);
-    let averages: Vec<(f64, Vec<f64>)> = found.structures.first().map_or(Vec::new(), |first| {
-        let column = |index: usize| {
-            found.structures.iter().map(|s| s.averaged[index].error_mev_per_angstrom.mean).collect()
-        };
-        first.averaged.iter().enumerate().map(|(index, a)| (a.n_rotations as f64, column(index))).collect()
-    });
-    let y = Axis::logarithmic(
-        "equivariance error / meV/Å",
-        averages.iter().flat_map(|a| a.1.clone()).filter(|e| *e > 1e-9),
-    );
-    let mut averaging = Plot::new(Axis::logarithmic("rotations averaged over", [1.0, 60.0]), y);
-    for (k, s) in found.structures.iter().take(5).enumerate() {
-        averaging = averaging.line(k, &s.name, averages.iter().map(|(m, errors)| (*m, errors[k])));
-    }
-    let shares: Vec<f64> = (0..mdet_analysis::equivariance::MAX_L)
-        .map(|l| 100.0 * mean(&|k| found.structures[k].share_per_l[l]))
-        .collect();
-    let rest = 100.0 - shares.iter().sum::<f64>();
-    let per_l = Plot::new(
-        Axis::over("angular momentum l", [0.6, 8.4]),
-        Axis::from_zero("share of squared error / %", shares.iter().copied()),
-    );
-    let bars = shares.iter().enumerate().map(|(l, share)| (l as f64 + 0.6, l as f64 + 1.4, share.max(0.0)));
-    body += &plots([
-        averaging.figure("Error of frame averages (the 4 and 12 are the tetrahedron's groups, the 60 the 600-cell's; up to five structures)."),
-        per_l.bars(0, bars).figure(&format!("Share of the squared error per angular momentum; {rest:.1} % is above l = 8 or noise.")),
-        sphere(&found.bias_map_mev_per_angstrom),
-    ]);
-    Section { title: "Rotational symmetry".into(), good: Some(good), verdict, body }
-}
-
-fn sphere(map: &SphereMap) -> String {
-    let largest = map.cells.iter().flatten().map(|cell| cell.mean.abs()).fold(0.0, f64::max);
-    let mut plot = Plot::new(
-        Axis::over("azimuth of the force / °", [-180.0, 180.0]),
-        Axis::over("z of its direction", [-1.0, 1.0]),
-    );
-    for (index, cell) in map.cells.iter().enumerate() {
-        let Some(cell) = cell else { continue };
-        let (row, column) = ((index / map.n_azimuths) as f64, (index % map.n_azimuths) as f64);
-        let edges = |k: f64, n: usize, low: f64, high: f64| {
-            [low + (high - low) * k / n as f64, low + (high - low) * (k + 1.0) / n as f64]
-        };
-        let (x, y) = (edges(column, map.n_azimuths, -180.0, 180.0), edges(row, map.n_heights, -1.0, 1.0));
-        plot = plot.cell(x, y, if largest > 0.0 { cell.mean / largest } else { 0.0 });
-    }
-    plot.figure(&format!(
-        "Bias along the force by its direction in the laboratory (equal areas): blue is too strong, orange too weak, full colour {largest:.1} meV/Å."
-    ))
-}
-
 fn lambda(found: &Lambda) -> Section {
     let mean = found.mean;
     let turns = || found.loops.iter().filter(|work| work.kind == LoopKind::Turn);
@@ -261,10 +169,20 @@ fn lambda(found: &Lambda) -> Section {
     let correlation = found.rank_correlation_with_size.map_or("unknown".into(), |r| format!("{r:+.2}"));
     let sizes =
         sizes.points(0, "like the training data", points(true)).points(1, "outside of it", points(false));
-    let mut body = plots([
-        counts.bars(0, bars).figure("λ over structures."),
-        sizes.figure(&format!("λ by size; rank correlation {correlation}.")),
-    ]);
+    let is_trajectory = found.structures.len() > 2
+        && found
+            .structures
+            .windows(2)
+            .all(|pair| pair[0].name == pair[1].name && pair[0].n_atoms == pair[1].n_atoms);
+    let second = if is_trajectory {
+        let along = found.structures.iter().enumerate().map(|(k, s)| (k as f64, s.lambda));
+        let frames = Axis::over("frame", [0.0, found.structures.len() as f64]);
+        let lambdas = Axis::from_zero("λ", found.structures.iter().map(|s| s.lambda));
+        Plot::new(frames, lambdas).line(0, "", along).figure("λ along the trajectory.")
+    } else {
+        sizes.figure(&format!("λ by size; rank correlation {correlation}."))
+    };
+    let mut body = plots([counts.bars(0, bars).figure("λ over structures."), second]);
     if !found.by_class.is_empty() {
         let rows = found.by_class.iter().map(|c| {
             vec![
@@ -301,76 +219,6 @@ fn lambda(found: &Lambda) -> Section {
         verdict,
         body,
     }
-}
-
-fn drift(found: &Drift) -> Section {
-    let best = found.conditions.iter().filter_map(|c| Some((c, c.heating_mev_per_atom_per_ps?)));
-    let best = best.min_by(|a, b| a.1.mean.abs().total_cmp(&b.1.mean.abs()));
-    let (good, verdict) = match best {
-        None => (None, "The runs are too short for a drift.".to_string()),
-        Some((condition, heating)) => {
-            let rate = heating.mean.abs().max(heating.standard_deviation.min(heating.standard_error()));
-            let thermal_mev = 3.0 * 0.086_173_33 * found.starting_temperature_k;
-            let lasting = 0.1 * thermal_mev / rate.max(1e-9);
-            let words = format!(
-                "{}: NVE heats by {} meV per atom and ps at best ({}), 10 % of the thermal energy within about {} ps.",
-                found.molecule,
-                mean_and_error(&heating, 3),
-                condition.name,
-                short(lasting)
-            );
-            (Some(rate < HARMLESS_HEATING), words)
-        }
-    };
-    let times = found.conditions.iter().flat_map(|c| c.curve_time_ps.clone());
-    let temperatures = found.conditions.iter().flat_map(|c| c.curve_temperature_k.clone());
-    let mut plot = Plot::new(Axis::over("time / ps", times), Axis::over("temperature / K", temperatures));
-    for (k, c) in found.conditions.iter().enumerate() {
-        plot =
-            plot.line(k, &c.name, c.curve_time_ps.iter().copied().zip(c.curve_temperature_k.iter().copied()));
-    }
-    let rows = found.conditions.iter().map(|c| {
-        let over =
-            |s: &Option<Spread>, digits| s.as_ref().map_or("–".into(), |s| mean_and_error(s, digits));
-        let n = c.replicas.len();
-        let first = |pick: fn(&mdet_analysis::drift::ReplicaDrift) -> Option<f64>| {
-            let hits: Vec<f64> = c.replicas.iter().filter_map(pick).collect();
-            let mean = hits.iter().sum::<f64>() / hits.len() as f64;
-            if hits.is_empty() {
-                format!("0 of {n}")
-            } else {
-                format!("{} of {n}, at {mean:.1} ps", hits.len())
-            }
-        };
-        vec![
-            c.name.clone(),
-            over(&c.heating_mev_per_atom_per_ps, 3),
-            over(&c.balance_mev_per_atom_per_ps, 4),
-            over(&c.temperature_k, 0),
-            first(|r| r.ten_percent_ps),
-            first(|r| r.runaway_ps),
-            format!("{:.0}", c.steps_per_second),
-        ]
-    });
-    let head = [
-        "condition",
-        "heating meV/atom/ps",
-        "work balance meV/atom/ps",
-        "mean T K",
-        "10 % changed",
-        "runaway",
-        "steps/s",
-    ];
-    let body = format!(
-        "<p class=\"soft\">{} atoms, {} ps of NVE in steps of {} fs from {} K; all conditions from the same positions and velocities, {} replicas; ± standard error over replicas. The paper (arXiv 2503.01431): of 500 ps of n-octane, only f64 with a random rotation offset stays.</p>",
-        found.n_atoms,
-        short(found.planned_ps),
-        found.timestep_fs,
-        found.starting_temperature_k,
-        found.conditions.first().map_or(0, |c| c.replicas.len())
-    ) + &table(&head, rows)
-        + &plots([plot.figure("Temperature, mean over replicas.")]);
-    Section { title: format!("Energy drift: {}", found.molecule), good, verdict, body }
 }
 
 fn stability(found: &Stability) -> Section {

@@ -1,26 +1,25 @@
 //! `mdet judge drift`: what forces without a potential pump into a molecule in NVE, under several conditions.
 
+use super::nve::{self, Condition, EVERY, Plan};
+use super::parts::Parts;
 use crate::judgement::{Judge, JudgeArgs};
+use crate::model_choice::Precision::{F32, F64};
 use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt, labelled, units};
 use clap::Args;
-use mdet_analysis::drift::{ConditionDrift, Drift, Series};
-use mdet_core::frames::forces_in_frames;
-use mdet_core::{
-    ForceField, ForceFieldError, FrameAveraged, NetForceRemoved, Purpose, RandomStream, Rotation,
-    RotationSet, Structure,
-};
-use mdet_md::{Config, Ensemble, Orientation, Simulation, StartingVelocities};
+use mdet_analysis::drift::{ConditionDrift, Drift};
+use mdet_core::Structure;
+use mdet_md::Orientation::{AsItLies, RandomEveryStep};
 use mdet_report::Judgement;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 /// NVE under four conditions, f32 or f64, as it lies or turned anew at every step, and with frame averaging.
 ///
 /// Every condition starts from the same positions and velocities, several replicas each; net force and torque are
 /// removed. Work-integrated energy balances for any forces under velocity Verlet, so the drift is that of the kinetic
 /// energy: its slope per atom and ps over replicas, when it has changed by 10 %, when the temperature has doubled.
+/// Beside it stands what the force errors predict: those of the orientation where it is drawn anew, rounding, and the
+/// antisymmetric part of the Jacobian. Finished conditions are kept when the command is ended, and not run again.
 ///
 /// Example: mdet judge drift built-in octane.xyz --time "20 ps" --replicas 4
 #[derive(Args)]
@@ -45,40 +44,9 @@ pub(crate) struct DriftArgs {
     /// Rotations of the condition with frame averaging; 0 leaves it out.
     #[arg(long, default_value_t = 4)]
     frames: usize,
-}
-
-/// Steps between samples: fine enough for running means, coarse enough for memory.
-const EVERY: u64 = 10;
-
-/// Frames of the trajectory that is shown.
-const N_FRAMES: u64 = 100;
-
-/// Whether forces are computed in a fresh uniform orientation at every step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Offset {
-    None,
-    EveryStep,
-}
-
-/// A force field in the orientation of its call: one call is one step of all replicas.
-struct Turned {
-    inner: Box<dyn ForceField>,
-    offset: Offset,
-    seed: u64,
-    n_calls: u64,
-}
-
-impl ForceField for Turned {
-    fn forces(&mut self, batch: &[Structure], forces: &mut [[f64; 3]]) -> Result<(), ForceFieldError> {
-        let (seed, purpose, step) = (self.seed, Purpose::RotationOffset, self.n_calls);
-        self.n_calls += 1;
-        if self.offset == Offset::None {
-            return self.inner.forces(batch, forces);
-        }
-        let rotation = |replica| Rotation::random(&mut RandomStream { seed, purpose, replica }.at_step(step));
-        let rotations: Vec<Rotation> = (0..).map(rotation).take(batch.len()).collect();
-        forces_in_frames(&mut *self.inner, batch, &rotations, forces)
-    }
+    /// Orientations that the Jacobian of turned forces is averaged over, for the prediction; 0 leaves its part out.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    curl_orientations: usize,
 }
 
 pub(crate) fn run(args: &DriftArgs) -> Result<Done, AnyError> {
@@ -91,90 +59,66 @@ pub(crate) fn run(args: &DriftArgs) -> Result<Done, AnyError> {
         let found = args.time;
         return Err(format!("expected a time of at least {} steps, found {found} fs", 40 * EVERY).into());
     }
-    let averaged =
-        |inner| FrameAveraged { inner, rotations: RotationSet::of_size(args.frames, judge.seed).rotations() };
-    let mut conditions: Vec<(String, Box<dyn ForceField>, Offset)> = vec![
-        ("f32".into(), Box::new(judge.single()?), Offset::None),
-        ("f32 + offset".into(), Box::new(judge.single()?), Offset::EveryStep),
-        ("f64".into(), Box::new(judge.double()?), Offset::None),
-        ("f64 + offset".into(), Box::new(judge.double()?), Offset::EveryStep),
+    let condition = |name: &str, precision, orientation| Condition {
+        name: name.to_string(),
+        precision,
+        frames: 0,
+        orientation,
+    };
+    let mut conditions = vec![
+        condition("f32", F32, AsItLies),
+        condition("f32 + offset", F32, RandomEveryStep),
+        condition("f64", F64, AsItLies),
+        condition("f64 + offset", F64, RandomEveryStep),
     ];
     if args.frames > 0 {
         let name = format!("f32, {} frames + offset", args.frames);
-        conditions.push((name, Box::new(averaged(judge.single()?)), Offset::EveryStep));
+        conditions.push(Condition { frames: args.frames, ..condition(&name, F32, RandomEveryStep) });
     }
+    let plan = Plan {
+        structure: &item.structure,
+        n_replicas: args.replicas as usize,
+        n_steps,
+        timestep_fs: args.timestep,
+        temperature_k: args.temperature,
+        curl_orientations: args.curl_orientations,
+    };
     let stop = interrupt::flag()?;
     let mut progress = Progress::new(n_steps * conditions.len() as u64);
-    let (mut found, mut frames) = (Vec::new(), Vec::new());
-    let between = (n_steps / N_FRAMES).max(1);
-    for (index, (name, inner, offset)) in conditions.into_iter().enumerate() {
-        let config = args.config(judge.seed);
-        let force_field = Turned { inner, offset, seed: judge.seed, n_calls: 0 };
-        let structures = vec![item.structure.clone(); args.replicas as usize];
-        let mut simulation = Simulation::new(structures, NetForceRemoved::new(force_field), config)?;
-        let mut series = vec![Series::default(); args.replicas as usize];
-        let started = Instant::now();
-        sample(&simulation, &mut series);
-        let mut ended = None;
-        while simulation.step_number() < n_steps {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(Done::Interrupted);
-            }
-            if let Err(error) = simulation.step() {
-                ended = Some(crate::one_line(&error));
-                break;
-            }
-            if index == 0 && simulation.step_number().is_multiple_of(between) {
-                frames.push(simulation.frame(0).structure.clone());
-            }
-            if simulation.step_number().is_multiple_of(EVERY) {
-                sample(&simulation, &mut series);
-                let last = series[0].temperature_k.last().copied().unwrap_or(0.0);
-                let done = n_steps * index as u64 + simulation.step_number();
-                progress.at(done, || format!("{name}: T {last:.0} K"));
-            }
-        }
-        let steps = simulation.step_number() * u64::from(args.replicas);
-        let speed = steps as f64 / started.elapsed().as_secs_f64();
-        let n_atoms = item.structure.n_atoms();
-        found.push(ConditionDrift::of(&name, &series, n_atoms, args.time, args.temperature, ended, speed));
+    let mut parts: Parts<(ConditionDrift, Vec<Vec<[f64; 3]>>)> = Parts::open(&judge.out, &judge.key()?)?;
+    for (condition, index) in conditions.iter().zip(0..).skip(parts.done.len()) {
+        let name = &condition.name;
+        let at = |step, temperature: f64| {
+            progress.at(n_steps * index + step, || format!("{name}: T {temperature:.0} K"));
+        };
+        let Some(outcome) = nve::run(&plan, condition, &judge, &stop, at)? else {
+            return Ok(Done::Interrupted);
+        };
+        // One trajectory is shown.
+        let shown = if index == 0 { outcome.frames } else { Vec::new() };
+        let positions = shown.iter().map(|frame| frame.positions().to_vec()).collect();
+        parts.push((outcome.drift, positions))?;
     }
     progress.finish();
+    let frame = |positions: &Vec<[f64; 3]>| {
+        let mut frame = item.structure.clone();
+        frame.positions_mut().copy_from_slice(positions);
+        frame
+    };
+    let frames: Vec<Structure> = parts.done.iter().flat_map(|part| part.1.iter().map(frame)).collect();
     let drift = Drift {
         molecule: item.molecule.clone(),
         n_atoms: item.structure.n_atoms(),
         timestep_fs: args.timestep,
         planned_ps: args.time * 1e-3,
         starting_temperature_k: args.temperature,
-        conditions: found,
+        conditions: parts.done.iter().map(|part| part.0.clone()).collect(),
     };
     print(&drift);
     judge.show("The first replica in f32 as it lies.", &frames);
-    judge.finish(Judgement::Drift(drift))
-}
-
-impl DriftArgs {
-    fn config(&self, seed: u64) -> Config {
-        Config {
-            ensemble: Ensemble::Nve,
-            timestep_fs: self.timestep,
-            initial_temperature_k: self.temperature,
-            starting_velocities: StartingVelocities::Drawn,
-            // `Turned` applies the offset.
-            orientation: Orientation::AsItLies,
-            seed,
-        }
-    }
-}
-
-fn sample(simulation: &Simulation<impl ForceField>, series: &mut [Series]) {
-    for (b, series) in series.iter_mut().enumerate() {
-        let observed = simulation.frame(b).observables;
-        series.time_fs.push(observed.time_fs);
-        series.kinetic_ev.push(observed.kinetic_ev);
-        series.temperature_k.push(observed.temperature_k);
-        series.total_ev.push(observed.total_ev);
-    }
+    let done = judge.finish(Judgement::Drift(drift))?;
+    parts.remove()?;
+    Ok(done)
 }
 
 fn print(drift: &Drift) {
@@ -183,20 +127,23 @@ fn print(drift: &Drift) {
         drift.molecule, drift.n_atoms, drift.planned_ps, drift.starting_temperature_k, drift.timestep_fs
     );
     println!(
-        "{:<24} {:>26} {:>10} {:>14} {:>10}",
-        "condition", "heating meV/atom/ps", "mean T", "10 % changed", "runaway"
+        "{:<24} {:>26} {:>12} {:>10} {:>14} {:>10}",
+        "condition", "heating meV/atom/ps", "predicted", "mean T", "10 % changed", "runaway"
     );
     for condition in &drift.conditions {
         let heating = condition.heating_mev_per_atom_per_ps.map_or("too short".into(), |spread| {
             format!("{:+.3} ± {:.3}", spread.mean, spread.standard_error())
         });
+        let predicted = condition
+            .predicted
+            .map_or("–".into(), |predicted| format!("{:+.3}", predicted.total_mev_per_atom_per_ps()));
         let n = condition.replicas.len();
         let count = |hit: fn(&mdet_analysis::drift::ReplicaDrift) -> bool| {
             format!("{} of {n}", condition.replicas.iter().filter(|replica| hit(replica)).count())
         };
         let temperature = condition.temperature_k.map_or(f64::NAN, |spread| spread.mean);
         println!(
-            "{:<24} {heating:>26} {temperature:>8.0} K {:>14} {:>10}",
+            "{:<24} {heating:>26} {predicted:>12} {temperature:>8.0} K {:>14} {:>10}",
             condition.name,
             count(|replica| replica.ten_percent_ps.is_some()),
             count(|replica| replica.runaway_ps.is_some())

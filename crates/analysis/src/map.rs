@@ -1,0 +1,189 @@
+//! Which structural features go with failure: judgements over a series of molecules, and their rank correlations with
+//! [`Features`].
+//!
+//! A correlation is Spearman's, with the 95 % interval of a bootstrap over molecules. Molecules of a series resemble
+//! each other and features go together (large molecules are saturated here), so a correlation is no cause.
+
+use crate::features::Features;
+use crate::heating::PredictedHeating;
+use crate::statistics::{Estimate, Spread, quantile, rank_correlation};
+use mdet_core::{Purpose, RandomStream};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+/// Draws of the bootstrap.
+const N_RESAMPLES: u64 = 400;
+
+/// What was found of one molecule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MappedMolecule {
+    /// Its name.
+    pub name: String,
+    /// The series it is of.
+    pub series: String,
+    /// What it is like.
+    pub features: Features,
+    /// Why it is outside of what the model was trained on; `None` inside, or where the model does not say.
+    pub outside: Option<String>,
+    /// Equivariance error, f64, meV/Å.
+    pub equivariance_mev_per_angstrom: f64,
+    /// Rounding error of f32, meV/Å.
+    pub rounding_mev_per_angstrom: f64,
+    /// Mean length of the mean forces, for scale, meV/Å.
+    pub force_mev_per_angstrom: f64,
+    /// Antisymmetric share λ of the Jacobian.
+    pub lambda: f64,
+    /// Mean |work| of the loops other than turns, share of the work without regard of sign; `None` without such loops.
+    pub loop_share: Option<f64>,
+    /// Heating in NVE, f64 + offset, over replicas, meV per atom and ps.
+    pub heating_mev_per_atom_per_ps: Option<Spread>,
+    /// What the force errors predict for it.
+    pub predicted: Option<PredictedHeating>,
+    /// When the first replica's first bond broke, ps; `None` if none did.
+    pub broken_ps: Option<f64>,
+    /// Why the run ended before its time, if it did.
+    pub ended: Option<String>,
+}
+
+/// One measure against one feature.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Correlation {
+    /// What was measured.
+    pub measure: String,
+    /// The feature.
+    pub feature: String,
+    /// Molecules that have both.
+    pub n_molecules: usize,
+    /// Spearman's rank correlation; `None` where one side is constant.
+    pub rank_correlation: Option<Estimate>,
+}
+
+/// What `mdet judge map` finds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StructureMap {
+    /// Simulated time of a run, ps.
+    pub planned_ps: f64,
+    /// Replicas of each molecule.
+    pub n_replicas: usize,
+    /// Temperature of the starting velocities, K.
+    pub starting_temperature_k: f64,
+    /// Molecules left out as larger than asked for, or outside of the domain.
+    pub n_left_out: usize,
+    /// Different surroundings in the training data; `None` where these were not given.
+    pub n_training_surroundings: Option<usize>,
+    /// Every molecule, in the order of the file.
+    pub molecules: Vec<MappedMolecule>,
+    /// Every measure against every feature.
+    pub correlations: Vec<Correlation>,
+}
+
+type Pick = fn(&MappedMolecule) -> Option<f64>;
+
+/// What is measured, by name.
+pub const MEASURES: [(&str, Pick); 6] = [
+    ("equivariance error", |m| Some(m.equivariance_mev_per_angstrom)),
+    ("rounding", |m| Some(m.rounding_mev_per_angstrom)),
+    ("λ", |m| Some(m.lambda)),
+    ("loop work", |m| m.loop_share),
+    ("heating", |m| m.heating_mev_per_atom_per_ps.map(|spread| spread.mean)),
+    ("broken bond", |m| Some(f64::from(u8::from(m.broken_ps.is_some() || m.ended.is_some())))),
+];
+
+/// The features, by name.
+pub const FEATURES: [(&str, Pick); 7] = [
+    ("atoms", |m| Some(m.features.atoms as f64)),
+    ("branching", |m| Some(m.features.branching)),
+    ("ring strain", |m| Some(m.features.ring_strain_degrees)),
+    ("polarity", |m| Some(m.features.polarity)),
+    ("unsaturation", |m| Some(m.features.unsaturation)),
+    ("novelty", |m| m.features.novelty),
+    ("outside the domain", |m| Some(f64::from(u8::from(m.outside.is_some())))),
+];
+
+/// Rank correlations of every measure with every feature; the bootstrap's draws are a function of `seed`.
+pub fn correlations(molecules: &[MappedMolecule], seed: u64) -> Vec<Correlation> {
+    let mut found = Vec::new();
+    for (measure, measured) in MEASURES {
+        for (feature, featured) in FEATURES {
+            let pairs: Vec<[f64; 2]> =
+                molecules.iter().filter_map(|m| Some([measured(m)?, featured(m)?])).collect();
+            found.push(Correlation {
+                measure: measure.to_string(),
+                feature: feature.to_string(),
+                n_molecules: pairs.len(),
+                rank_correlation: with_interval(&pairs, seed),
+            });
+        }
+    }
+    found
+}
+
+fn with_interval(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
+    let correlation = |pairs: &[[f64; 2]]| {
+        let [x, y] = [0, 1].map(|k| pairs.iter().map(|pair| pair[k]).collect::<Vec<f64>>());
+        rank_correlation(&x, &y)
+    };
+    let value = correlation(pairs)?;
+    let stream = RandomStream { seed, purpose: Purpose::Analysis, replica: 0 };
+    let draw = |resample| {
+        let mut generator = stream.at_step(resample);
+        let drawn: Vec<[f64; 2]> =
+            (0..pairs.len()).map(|_| pairs[generator.random_range(0..pairs.len())]).collect();
+        correlation(&drawn)
+    };
+    let mut draws: Vec<f64> = (0..N_RESAMPLES).filter_map(draw).collect();
+    draws.sort_by(f64::total_cmp);
+    let interval = quantile(&draws, 0.025).zip(quantile(&draws, 0.975)).map(|(low, high)| [low, high]);
+    Some(Estimate { value, interval })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn molecule(atoms: usize, lambda: f64) -> MappedMolecule {
+        let features = Features {
+            atoms,
+            branching: 0.0,
+            ring_strain_degrees: 0.0,
+            polarity: 0.3,
+            unsaturation: 0.0,
+            novelty: None,
+        };
+        MappedMolecule {
+            name: String::new(),
+            series: String::new(),
+            features,
+            outside: None,
+            equivariance_mev_per_angstrom: 1.0,
+            rounding_mev_per_angstrom: 1.0,
+            force_mev_per_angstrom: 1.0,
+            lambda,
+            loop_share: None,
+            heating_mev_per_atom_per_ps: None,
+            predicted: None,
+            broken_ps: None,
+            ended: None,
+        }
+    }
+
+    #[test]
+    fn a_measure_that_rises_with_a_feature_correlates_and_constants_do_not() {
+        let molecules: Vec<MappedMolecule> = (0..12).map(|k| molecule(3 + k, 0.1 * (k * k) as f64)).collect();
+        let found = correlations(&molecules, 1);
+        let of = |measure: &str, feature: &str| {
+            found.iter().find(|c| (c.measure.as_str(), c.feature.as_str()) == (measure, feature)).unwrap()
+        };
+        let size = of("λ", "atoms").rank_correlation.unwrap();
+        assert_eq!((size.value, size.interval), (1.0, Some([1.0, 1.0])));
+        assert_eq!(of("λ", "branching").rank_correlation, None);
+        assert_eq!(
+            (of("heating", "atoms").n_molecules, of("heating", "atoms").rank_correlation.is_none()),
+            (0, true)
+        );
+        assert_eq!(found.len(), MEASURES.len() * FEATURES.len());
+    }
+}

@@ -1,0 +1,242 @@
+//! `mdet judge map`: which structural features go with failure, over a series of molecules.
+
+use super::nve::{self, Condition, EVERY, Plan};
+use super::parts::Parts;
+use crate::judgement::{Judge, JudgeArgs};
+use crate::labelled::{self, Labelled};
+use crate::model_choice::Precision;
+use crate::progress::Progress;
+use crate::{AnyError, Done, interrupt, units};
+use clap::Args;
+use mdet_analysis::equivariance::{EquivarianceJudge, Orientations, StructureEquivariance, Subject};
+use mdet_analysis::features::{Features, Surroundings};
+use mdet_analysis::lambda::antisymmetric_share;
+use mdet_analysis::loops::{LoopKind, loop_works};
+use mdet_analysis::map::{MappedMolecule, StructureMap, correlations};
+use mdet_core::{ForceJacobian, ReferenceBonds, RotationSet};
+use mdet_data::{ReadOptions, Reader};
+use mdet_md::Orientation;
+use mdet_model::Card;
+use mdet_report::Judgement;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Equivariance, λ, loop work and heating in NVE (f64, turned anew at every step) of every molecule of a file.
+///
+/// Each measure is held against structural features: size, branching, ring strain, polarity, unsaturation, distance from
+/// the training data (--training: share of atoms in surroundings that it does not have), being outside of the model's
+/// domain. Finished molecules are kept when the command is ended, and not judged again.
+///
+/// Example: mdet judge map built-in examples/series.xyz --max-atoms 32 --time "0.5 ps"
+#[derive(Args)]
+pub(crate) struct MapArgs {
+    #[command(flatten)]
+    judge: JudgeArgs,
+    /// Structures: extended XYZ with `name` and `series`, or any other data file.
+    #[arg(value_name = "STRUCTURES")]
+    data: PathBuf,
+    /// Labelled or bare structures that the model was trained on, for the distance from them.
+    #[arg(long, value_name = "DATA")]
+    training: Option<PathBuf>,
+    /// Leave out molecules of more atoms than this [default: none].
+    #[arg(long, value_name = "N")]
+    max_atoms: Option<usize>,
+    /// Only this many structures, evenly spaced through the file.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Judge molecules that the model was not trained for (elements, charges, multiplicities) too, and mark them.
+    #[arg(long)]
+    force: bool,
+    /// Simulated time of a run; a bare number is in ps.
+    #[arg(long, default_value = "1 ps", value_parser = units::duration_in_fs)]
+    time: f64,
+    /// Time step; a bare number is in fs.
+    #[arg(long, default_value = "0.5 fs", value_parser = units::time_in_fs)]
+    timestep: f64,
+    /// Temperature of the starting velocities; a bare number is in K.
+    #[arg(long, default_value = "300 K", value_parser = units::temperature_in_k)]
+    temperature: f64,
+    /// Replicas of every molecule.
+    #[arg(long, default_value = "2", value_parser = clap::value_parser!(u32).range(1..))]
+    replicas: u32,
+    /// Rotations of the equivariance test after each of two uniform ones.
+    #[arg(long, default_value = "12", value_parser = clap::value_parser!(u16).range(1..))]
+    rotations: u16,
+    /// Predict the curl's heating of molecules of up to this many atoms; it costs six force calls an atom.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    curl_up_to: usize,
+}
+
+pub(crate) fn run(args: &MapArgs) -> Result<Done, AnyError> {
+    let mut judge = Judge::start(&args.judge, "map", &args.data)?;
+    judge.note_input(&args.data)?;
+    let n_steps = (args.time / args.timestep).round() as u64;
+    if n_steps < 40 * EVERY {
+        let found = args.time;
+        return Err(format!("expected a time of at least {} steps, found {found} fs", 40 * EVERY).into());
+    }
+    let all = labelled::limited(labelled::read(&args.data)?, args.limit);
+    let n_all = all.len();
+    let max_atoms = args.max_atoms.unwrap_or(usize::MAX);
+    let wanted = |item: &Labelled| {
+        item.structure.n_atoms() <= max_atoms && (args.force || foreign(&judge.model.card, item).is_none())
+    };
+    let items: Vec<Labelled> = all.into_iter().filter(wanted).collect();
+    if items.is_empty() {
+        let file = args.data.display();
+        return Err(format!(
+            "{file}: expected molecules in the model's domain of up to {max_atoms} atoms, found none of {n_all}"
+        )
+        .into());
+    }
+    if items.len() < n_all {
+        let left_out = n_all - items.len();
+        eprintln!(
+            "mdet: {left_out} of {n_all} molecules left out: too large, or outside the domain (--force)"
+        );
+    }
+    let training = args.training.as_deref().map(surroundings).transpose()?;
+    if let Some(path) = &args.training {
+        judge.note_input(path)?;
+    }
+    let stop = interrupt::flag()?;
+    let mut parts: Parts<MappedMolecule> = Parts::open(&judge.out, &judge.key()?)?;
+    let mut progress = Progress::new(items.len() as u64);
+    for (item, index) in items.iter().zip(0..).skip(parts.done.len()) {
+        progress.at(index, || item.molecule.clone());
+        let Some(molecule) = molecule(args, item, training.as_ref(), &judge, &stop)? else {
+            return Ok(Done::Interrupted);
+        };
+        parts.push(molecule)?;
+    }
+    progress.finish();
+    let map = StructureMap {
+        planned_ps: args.time * 1e-3,
+        n_replicas: args.replicas as usize,
+        starting_temperature_k: args.temperature,
+        n_left_out: n_all - items.len(),
+        n_training_surroundings: training.map(|training| training.count()),
+        correlations: correlations(&parts.done, judge.seed),
+        molecules: parts.done.clone(),
+    };
+    print(&map);
+    let done = judge.finish(Judgement::Map(map))?;
+    parts.remove()?;
+    Ok(done)
+}
+
+/// What of a molecule the model never saw, size apart.
+fn foreign(card: &Card, item: &Labelled) -> Option<String> {
+    card.domain.as_ref()?.check(&item.structure).err().map(|outside| outside.to_string())
+}
+
+/// Why a molecule is outside of the domain, its size included.
+fn outside(card: &Card, item: &Labelled) -> Option<String> {
+    let largest = card.domain.as_ref()?.max_atoms;
+    let n_atoms = item.structure.n_atoms();
+    foreign(card, item)
+        .or_else(|| (n_atoms > largest).then(|| format!("{n_atoms} atoms; trained on up to {largest}")))
+}
+
+fn surroundings(path: &Path) -> Result<Surroundings, AnyError> {
+    let mut training = Surroundings::default();
+    for record in Reader::open(path, ReadOptions::default())? {
+        let record = record?;
+        let (numbers, positions) = (record.numbers, record.positions);
+        training.add(&mdet_core::Structure::new(numbers, positions, record.charge, record.multiplicity)?);
+    }
+    Ok(training)
+}
+
+/// Judges one molecule; `None` when `stop` was raised.
+fn molecule(
+    args: &MapArgs,
+    item: &Labelled,
+    training: Option<&Surroundings>,
+    judge: &Judge,
+    stop: &AtomicBool,
+) -> Result<Option<MappedMolecule>, AnyError> {
+    let structure = &item.structure;
+    let equivariance = equivariance(args, item, judge)?;
+    let mut double = judge.double()?;
+    let (lambda, _) = antisymmetric_share(&double.jacobian(structure)?);
+    if stop.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let loops = loop_works(&item.molecule, structure, &mut double)?;
+    let inner = loops.iter().filter(|work| work.kind != LoopKind::Turn);
+    let (sum, absolute) =
+        inner.fold((0.0, 0.0), |(sum, all), work| (sum + work.work_mev.abs(), all + work.absolute_work_mev));
+    let plan = Plan {
+        structure,
+        n_replicas: args.replicas as usize,
+        n_steps: (args.time / args.timestep).round() as u64,
+        timestep_fs: args.timestep,
+        temperature_k: args.temperature,
+        curl_orientations: usize::from(structure.n_atoms() <= args.curl_up_to),
+    };
+    let condition = Condition {
+        name: "f64 + offset".to_string(),
+        precision: Precision::F64,
+        frames: 0,
+        orientation: Orientation::RandomEveryStep,
+    };
+    let Some(outcome) = nve::run(&plan, &condition, judge, stop, |_, _| ())? else { return Ok(None) };
+    let bonds = ReferenceBonds::of(structure);
+    let broken = outcome.frames.iter().position(|frame| !bonds.broken(frame.positions()).is_empty());
+    let single = equivariance.single.map_or(f64::NAN, |single| single.rounding_mev_per_angstrom.mean);
+    Ok(Some(MappedMolecule {
+        name: item.molecule.clone(),
+        series: item.source.clone(),
+        features: Features::of(structure, training),
+        outside: outside(&judge.model.card, item),
+        equivariance_mev_per_angstrom: equivariance.error_mev_per_angstrom.mean,
+        rounding_mev_per_angstrom: single,
+        force_mev_per_angstrom: equivariance.force_mev_per_angstrom,
+        lambda,
+        loop_share: (absolute > 0.0).then(|| sum / absolute),
+        heating_mev_per_atom_per_ps: outcome.drift.heating_mev_per_atom_per_ps,
+        predicted: outcome.drift.predicted,
+        broken_ps: broken.map(|index| (index + 1) as f64 * outcome.frame_every_fs * 1e-3),
+        ended: outcome.drift.ended,
+    }))
+}
+
+fn equivariance(args: &MapArgs, item: &Labelled, judge: &Judge) -> Result<StructureEquivariance, AnyError> {
+    let set = RotationSet::of_size(usize::from(args.rotations), judge.seed);
+    let mut found = EquivarianceJudge::new(Orientations::new(set, 2, false, judge.seed));
+    let (name, class) = (item.molecule.as_str(), item.source.as_str());
+    let subject = Subject { name, class, inside_domain: None, structure: &item.structure };
+    Ok(found.add(subject, &mut judge.double()?, Some(&mut judge.single()?))?.clone())
+}
+
+fn print(map: &StructureMap) {
+    println!(
+        "{:<24} {:>5} {:>12} {:>8} {:>9} {:>24} {:>10} {:>8}",
+        "molecule", "atoms", "E_eq meV/Å", "λ", "loops %", "heating meV/atom/ps", "predicted", "broken"
+    );
+    for m in &map.molecules {
+        let heating = m
+            .heating_mev_per_atom_per_ps
+            .map_or("–".into(), |h| format!("{:+.2} ± {:.2}", h.mean, h.standard_error()));
+        let predicted =
+            m.predicted.map_or("–".into(), |p| format!("{:+.2}", p.total_mev_per_atom_per_ps()));
+        let broken = m.broken_ps.map_or("–".into(), |ps| format!("{ps:.2} ps"));
+        println!(
+            "{:<24} {:>5} {:>12.2} {:>8.4} {:>9.2} {heating:>24} {predicted:>10} {broken:>8}{}",
+            m.name.chars().take(24).collect::<String>(),
+            m.features.atoms,
+            m.equivariance_mev_per_angstrom,
+            m.lambda,
+            100.0 * m.loop_share.unwrap_or(0.0),
+            if m.outside.is_some() { "  outside the domain" } else { "" }
+        );
+    }
+    println!("rank correlations with 95 % intervals, where these do not hold zero");
+    for c in &map.correlations {
+        let Some(estimate) = c.rank_correlation else { continue };
+        if estimate.interval.is_some_and(|[low, high]| low > 0.0 || high < 0.0) {
+            println!("  {:<20} {:<20} {estimate:+.2}, {} molecules", c.measure, c.feature, c.n_molecules);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! NVE runs of one molecule under one condition, and the heating that the force errors met on the way predict.
+
+use crate::AnyError;
+use crate::judgement::Judge;
+use crate::model_choice::Precision;
+use mdet_analysis::drift::{ConditionDrift, Series};
+use mdet_analysis::heating::{
+    CurlForce, CurlWork, PredictedHeating, correlated_power_ev_per_fs, kinetic_mev_per_atom_per_ps,
+    kinetic_spread, mean_squares, uncorrelated_power_ev_per_fs,
+};
+use mdet_core::elements::mass_u;
+use mdet_core::frames::forces_in_frames;
+use mdet_core::{
+    CentralDifferences, ForceField, ForceJacobian, FrameAveraged, NetForceRemoved, Purpose, RandomStream,
+    Rotation, RotationSet, Structure,
+};
+use mdet_md::{Config, Ensemble, Orientation, Simulation, StartingVelocities};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Steps between samples: fine enough for running means, coarse enough for memory.
+pub(super) const EVERY: u64 = 10;
+
+/// Frames kept to be shown.
+const N_FRAMES: u64 = 100;
+
+/// Frames of a run in which force errors are measured, and rotations in each.
+const N_PROBES: u64 = 8;
+const N_ROTATIONS: usize = 16;
+
+/// Displacement of the central differences, Å: f64 leaves eight digits.
+const STEP_ANGSTROM: f64 = 1e-3;
+
+/// Windows that a run's curl work is taken over, after the first tenth.
+const N_WINDOWS: usize = 9;
+
+/// How forces are computed.
+pub(super) struct Condition {
+    pub name: String,
+    pub precision: Precision,
+    /// Rotations of a frame average; 0 for none.
+    pub frames: usize,
+    pub orientation: Orientation,
+}
+
+/// What is run.
+pub(super) struct Plan<'a> {
+    pub structure: &'a Structure,
+    pub n_replicas: usize,
+    pub n_steps: u64,
+    pub timestep_fs: f64,
+    pub temperature_k: f64,
+    /// Orientations that the curl of the forces is averaged over where they are turned at every step; 0 leaves the curl
+    /// out of the prediction.
+    pub curl_orientations: usize,
+}
+
+/// What a run gave.
+pub(super) struct Outcome {
+    pub drift: ConditionDrift,
+    /// Frames of the first replica, the first after one spacing.
+    pub frames: Vec<Structure>,
+    /// Their spacing, fs.
+    pub frame_every_fs: f64,
+}
+
+impl Condition {
+    /// The forces of the run, without net force and torque.
+    fn force_field(&self, judge: &Judge, precision: Precision) -> Result<Box<dyn ForceField>, AnyError> {
+        let raw: Box<dyn ForceField> = match precision {
+            Precision::F32 => Box::new(judge.single()?),
+            Precision::F64 => Box::new(judge.double()?),
+        };
+        Ok(match self.frames {
+            0 => Box::new(NetForceRemoved::new(raw)),
+            n => {
+                let rotations = RotationSet::of_size(n, judge.seed).rotations();
+                Box::new(NetForceRemoved::new(FrameAveraged { inner: raw, rotations }))
+            }
+        })
+    }
+}
+
+/// Runs all replicas; `at` is told of steps done and the first replica's temperature. `None` when `stop` was raised.
+pub(super) fn run(
+    plan: &Plan<'_>,
+    condition: &Condition,
+    judge: &Judge,
+    stop: &AtomicBool,
+    mut at: impl FnMut(u64, f64),
+) -> Result<Option<Outcome>, AnyError> {
+    let Plan { structure, n_replicas, n_steps, timestep_fs, temperature_k, .. } = *plan;
+    let config = Config {
+        ensemble: Ensemble::Nve,
+        timestep_fs,
+        initial_temperature_k: temperature_k,
+        starting_velocities: StartingVelocities::Drawn,
+        orientation: condition.orientation,
+        seed: judge.seed,
+    };
+    let mut exact = condition.force_field(judge, Precision::F64)?;
+    let curl = curl(plan, condition.orientation, &mut exact)?;
+    let force_field = condition.force_field(judge, condition.precision)?;
+    let mut simulation = Simulation::new(vec![structure.clone(); n_replicas], force_field, config)?;
+    let mut series = vec![Series::default(); n_replicas];
+    let mut works: Vec<CurlWork> = curl
+        .iter()
+        .flat_map(|curl| (0..n_replicas).map(|_| CurlWork::start(curl, structure.positions())))
+        .collect();
+    let mut work_series = vec![vec![0.0]; works.len()];
+    let (mut frames, mut probes, mut ended) = (Vec::new(), Vec::new(), None);
+    let frame_every = (n_steps / N_FRAMES).max(1);
+    let started = Instant::now();
+    sample(&simulation, &mut series);
+    while simulation.step_number() < n_steps {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        if let Err(error) = simulation.step() {
+            ended = Some(crate::one_line(&error));
+            break;
+        }
+        let step = simulation.step_number();
+        if let Some(curl) = &curl {
+            let there = |b: usize| simulation.frame(b).structure.positions();
+            works.iter_mut().enumerate().for_each(|(b, work)| work.go_to(curl, there(b)));
+        }
+        if step.is_multiple_of(frame_every) {
+            frames.push(simulation.frame(0).structure.clone());
+        }
+        if step.is_multiple_of((n_steps / N_PROBES).max(1)) {
+            probes.push(simulation.frame(0).structure.clone());
+        }
+        if step.is_multiple_of(EVERY) {
+            sample(&simulation, &mut series);
+            work_series.iter_mut().zip(&works).for_each(|(series, work)| series.push(work.work_ev));
+            at(step, series[0].temperature_k.last().copied().unwrap_or(0.0));
+        }
+    }
+    let speed = (simulation.step_number() * n_replicas as u64) as f64 / started.elapsed().as_secs_f64();
+    let (n_atoms, planned_fs) = (structure.n_atoms(), n_steps as f64 * timestep_fs);
+    let mut drift =
+        ConditionDrift::of(&condition.name, &series, n_atoms, planned_fs, temperature_k, ended, speed);
+    let mut rounded = condition.force_field(judge, condition.precision)?;
+    let errors = errors(condition, &probes, judge.seed, &mut exact, &mut rounded)?;
+    let measured_k = drift.temperature_k.map_or(temperature_k, |spread| spread.mean);
+    drift.predicted = errors.map(|[orientation, rounding]| {
+        let masses: Vec<f64> = structure.numbers().iter().map(|&number| mass_u(number)).collect();
+        let heating = |squares: &[f64]| {
+            kinetic_mev_per_atom_per_ps(uncorrelated_power_ev_per_fs(squares, &masses, timestep_fs), n_atoms)
+        };
+        PredictedHeating {
+            orientation_mev_per_atom_per_ps: heating(&orientation),
+            rounding_mev_per_atom_per_ps: heating(&rounding),
+            curl_mev_per_atom_per_ps: curl_heating(&work_series, plan, measured_k),
+        }
+    });
+    Ok(Some(Outcome { drift, frames, frame_every_fs: frame_every as f64 * timestep_fs }))
+}
+
+/// The curl of the forces at the start: as it lies, or of the average over orientations where they are turned.
+fn curl(
+    plan: &Plan<'_>,
+    orientation: Orientation,
+    exact: &mut dyn ForceField,
+) -> Result<Option<CurlForce>, AnyError> {
+    if plan.curl_orientations == 0 {
+        return Ok(None);
+    }
+    let rotations = match orientation {
+        Orientation::AsItLies => vec![Rotation::IDENTITY],
+        Orientation::RandomEveryStep => RotationSet::of_size(plan.curl_orientations, 0).rotations(),
+    };
+    let inner = FrameAveraged { inner: Borrowed(exact), rotations };
+    let jacobian = CentralDifferences { inner, step_angstrom: STEP_ANGSTROM }.jacobian(plan.structure)?;
+    let masses = plan.structure.numbers().iter().map(|&number| mass_u(number)).collect();
+    Ok(Some(CurlForce::new(&jacobian, plan.structure.positions().to_vec(), masses)))
+}
+
+/// A force field that is used elsewhere too.
+struct Borrowed<'a>(&'a mut dyn ForceField);
+
+impl ForceField for Borrowed<'_> {
+    fn forces(
+        &mut self,
+        batch: &[Structure],
+        forces: &mut [[f64; 3]],
+    ) -> Result<(), mdet_core::ForceFieldError> {
+        self.0.forces(batch, forces)
+    }
+}
+
+/// ⟨|δF_i|²⟩ of the orientation's error and of rounding at the probes, (eV/Å)²; `None` without probes.
+fn errors(
+    condition: &Condition,
+    probes: &[Structure],
+    seed: u64,
+    exact: &mut dyn ForceField,
+    rounded: &mut dyn ForceField,
+) -> Result<Option<[Vec<f64>; 2]>, AnyError> {
+    let (mut orientation, mut rounding) = (Vec::new(), Vec::new());
+    for (structure, index) in probes.iter().zip(0..) {
+        let n_atoms = structure.n_atoms();
+        let mut generator = RandomStream { seed, purpose: Purpose::Analysis, replica: 1 }.at_step(index);
+        let rotations: Vec<Rotation> = match condition.orientation {
+            Orientation::AsItLies => vec![Rotation::IDENTITY],
+            Orientation::RandomEveryStep => {
+                (0..N_ROTATIONS).map(|_| Rotation::random(&mut generator)).collect()
+            }
+        };
+        let copies = vec![structure.clone(); rotations.len()];
+        let mut forces = vec![[0.0; 3]; n_atoms * rotations.len()];
+        let mut in_precision = forces.clone();
+        forces_in_frames(exact, &copies, &rotations, &mut forces)?;
+        if condition.precision == Precision::F32 {
+            forces_in_frames(rounded, &copies, &rotations, &mut in_precision)?;
+        } else {
+            in_precision.copy_from_slice(&forces);
+        }
+        let n = rotations.len() as f64;
+        let mean = |i: usize, a: usize| forces.iter().skip(i).step_by(n_atoms).map(|f| f[a]).sum::<f64>() / n;
+        let means: Vec<[f64; 3]> = (0..n_atoms).map(|i| std::array::from_fn(|a| mean(i, a))).collect();
+        // The mean is of the same samples: n − 1 of their n squares are left.
+        let unbiased = if n > 1.0 { (n / (n - 1.0)).sqrt() } else { 0.0 };
+        for (exact, rounded) in forces.chunks(n_atoms).zip(in_precision.chunks(n_atoms)) {
+            let difference = |a: &[[f64; 3]], b: &[[f64; 3]], factor: f64| -> Vec<[f64; 3]> {
+                a.iter().zip(b).map(|(a, b)| std::array::from_fn(|k| factor * (a[k] - b[k]))).collect()
+            };
+            orientation.push(difference(exact, &means, unbiased));
+            rounding.push(difference(rounded, exact, 1.0));
+        }
+    }
+    Ok((!probes.is_empty()).then(|| [mean_squares(&orientation), mean_squares(&rounding)]))
+}
+
+/// Heating by the curl from its works, sampled with the series, in windows after the first tenth.
+fn curl_heating(works: &[Vec<f64>], plan: &Plan<'_>, temperature_k: f64) -> Option<mdet_analysis::Spread> {
+    let length = (plan.n_steps / EVERY) as usize / (N_WINDOWS + 1);
+    let windows = |works: &Vec<f64>| -> Vec<f64> {
+        (1..=N_WINDOWS).filter_map(|k| Some(works.get((k + 1) * length)? - works[k * length])).collect()
+    };
+    let window_fs = (length as u64 * EVERY) as f64 * plan.timestep_fs;
+    let works: Vec<f64> = works.iter().flat_map(windows).collect();
+    let power = correlated_power_ev_per_fs(&works, window_fs, temperature_k)?;
+    Some(kinetic_spread(power, plan.structure.n_atoms()))
+}
+
+fn sample(simulation: &Simulation<impl ForceField>, series: &mut [Series]) {
+    for (b, series) in series.iter_mut().enumerate() {
+        let observed = simulation.frame(b).observables;
+        series.time_fs.push(observed.time_fs);
+        series.kinetic_ev.push(observed.kinetic_ev);
+        series.temperature_k.push(observed.temperature_k);
+        series.total_ev.push(observed.total_ev);
+    }
+}

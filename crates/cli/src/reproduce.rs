@@ -1,0 +1,267 @@
+//! `mdet reproduce`: every judgement of a model, one after another, and one report of them.
+//!
+//! A step is a command of mdet, run as its own process, so that its result file names the command that makes it again. A
+//! new judgement is one line of [`STEPS`].
+
+use crate::input::at;
+use crate::judgement::hex;
+use crate::model_choice::load;
+use crate::{AnyError, Done, interrupt};
+use clap::{Args, ValueEnum};
+use mdet_core::atomic_write;
+use mdet_report::Record;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Run the whole programme of judgements on a model and make one report, with the paper's values beside ours.
+///
+/// smoke takes about two minutes, quick less than an hour, full as long as the paper's runs (days). Accuracy needs
+/// --data, stability --reference; without them these steps are left out. A step whose result file is in the folder
+/// is not run again, so that the same command goes on after Ctrl-C.
+///
+/// Example: mdet reproduce built-in --scale smoke -o judged
+#[derive(Args)]
+pub(crate) struct ReproduceArgs {
+    /// Model file, or `built-in`.
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// How much is computed.
+    #[arg(long, value_enum, default_value = "quick")]
+    scale: Scale,
+    /// Folder of the results and of report.html; made if need be.
+    #[arg(short, long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Structures with reference forces that the model was not trained on, for its accuracy.
+    #[arg(long, value_name = "DATA")]
+    data: Option<PathBuf>,
+    /// Reference frames of one molecule, for stability and pair distances.
+    #[arg(long, value_name = "DATA")]
+    reference: Option<PathBuf>,
+    /// Structures that the model was trained on, for how far others are from them.
+    #[arg(long, value_name = "DATA")]
+    training: Option<PathBuf>,
+    /// Threads; the results do not depend on it [default: all cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+/// How much is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Scale {
+    /// About two minutes: does everything work?
+    Smoke,
+    /// Less than an hour.
+    Quick,
+    /// As in the paper.
+    Full,
+}
+
+/// One command: the name of its result, and its words at each scale.
+struct Step {
+    name: &'static str,
+    smoke: &'static str,
+    quick: &'static str,
+    full: &'static str,
+}
+
+/// The programme. Words in capitals are files; a step with one that was not given is left out, `[…]` alone likewise.
+#[rustfmt::skip]
+const STEPS: [Step; 5] = [
+    Step { name: "accuracy",
+        smoke: "eval MODEL DATA --limit 200",
+        quick: "eval MODEL DATA",
+        full: "eval MODEL DATA" },
+    Step { name: "equivariance",
+        smoke: "judge equivariance MODEL MOLECULES --bases 2",
+        quick: "judge equivariance MODEL SERIES --bases 2 --limit 37",
+        full: "judge equivariance MODEL SERIES --bases 8" },
+    Step { name: "lambda",
+        smoke: "judge lambda MODEL MOLECULES --loops 2",
+        quick: "judge lambda MODEL SERIES --limit 37 --loops 8",
+        full: "judge lambda MODEL SERIES --loops 148" },
+    Step { name: "drift",
+        smoke: "judge drift MODEL ETHANOL --time 0.4ps --replicas 2",
+        quick: "judge drift MODEL OCTANE --time 4ps --replicas 2",
+        full: "judge drift MODEL OCTANE --time 500ps --replicas 4" },
+    Step { name: "map",
+        smoke: "judge map MODEL SERIES --limit 12 --max-atoms 16 --time 0.2ps [--training TRAINING]",
+        quick: "judge map MODEL SERIES --limit 74 --max-atoms 24 --time 0.4ps [--training TRAINING]",
+        full: "judge map MODEL SERIES --time 10ps --replicas 4 [--training TRAINING]" },
+];
+
+/// The molecules of the programme.
+const WATER: &str = include_str!("../../../examples/water.xyz");
+const ETHANOL: &str = include_str!("../../../examples/ethanol.xyz");
+const ASPIRIN: &str = include_str!("../../../examples/aspirin.xyz");
+const OCTANE: &str = include_str!("../../../examples/octane.xyz");
+const SERIES: &str = include_str!("../../../examples/series.xyz");
+
+/// What a folder's results are of.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Programme {
+    model_sha256: String,
+    scale: Scale,
+}
+
+pub(crate) fn run(args: &ReproduceArgs) -> Result<Done, AnyError> {
+    let (model, _) = load(Some(&args.model).filter(|path| path.as_os_str() != "built-in"))?;
+    for path in [&args.data, &args.reference, &args.training].into_iter().flatten() {
+        std::fs::metadata(path).map_err(at(path))?;
+    }
+    let model_sha256 = hex(&Sha256::digest(model.to_bytes()?));
+    settle(&args.out, &Programme { model_sha256, scale: args.scale })?;
+    let steps: Vec<(&str, Vec<String>)> =
+        STEPS.iter().filter_map(|step| Some((step.name, words(step, args)?))).collect();
+    let stop = interrupt::flag()?;
+    let started = Instant::now();
+    let (mut results, mut failed) = (Vec::new(), Vec::new());
+    for (index, (name, words)) in steps.iter().enumerate() {
+        let result = args.out.join(format!("{name}.json"));
+        let place = format!("step {} of {}", index + 1, steps.len());
+        if result.exists() {
+            // A result that cannot be read is better known now than after the other steps.
+            Record::read(&result)?;
+            eprintln!("mdet: {place}: {name}: done before");
+        } else {
+            let elapsed = started.elapsed().as_secs_f64();
+            eprintln!("mdet: {place}, after {elapsed:.0} s: mdet {}", words.join(" "));
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(words).arg("-o").arg(&result);
+            if let Some(threads) = args.threads {
+                command.args(["--threads", &threads.to_string()]);
+            }
+            let status = command.status()?;
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Done::Interrupted);
+            }
+            if !status.success() {
+                failed.push(*name);
+                continue;
+            }
+        }
+        results.push(result);
+    }
+    report(&results, &args.out.join("report.html"))?;
+    match failed.is_empty() {
+        true => Ok(Done::Completed),
+        false => Err(format!("no result of: {}; the report has the others", failed.join(", ")).into()),
+    }
+}
+
+/// Makes the folder with its molecules, or makes sure that it holds the same programme.
+fn settle(folder: &Path, programme: &Programme) -> Result<(), AnyError> {
+    let file = folder.join("programme.toml");
+    if file.exists() {
+        let text = std::fs::read_to_string(&file).map_err(at(&file))?;
+        let found: Programme =
+            toml::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+        if found != *programme {
+            let folder = folder.display();
+            return Err(format!(
+                "{folder}: holds the results of another model or scale; give another folder"
+            )
+            .into());
+        }
+        return Ok(());
+    }
+    if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(format!("{}: exists and is not empty", folder.display()).into());
+    }
+    std::fs::create_dir_all(folder).map_err(at(folder))?;
+    let molecules = [WATER, ETHANOL, ASPIRIN].concat();
+    let files = [
+        ("molecules.xyz", molecules.as_str()),
+        ("ethanol.xyz", ETHANOL),
+        ("octane.xyz", OCTANE),
+        ("series.xyz", SERIES),
+    ];
+    for (name, text) in files {
+        let path = folder.join(name);
+        atomic_write(&path, text.as_bytes()).map_err(at(&path))?;
+    }
+    // The last, so that a folder that has it is whole.
+    atomic_write(&file, toml::to_string(programme)?.as_bytes()).map_err(at(&file))
+}
+
+/// The words of a step; `None` where a file that it needs was not given.
+fn words(step: &Step, args: &ReproduceArgs) -> Option<Vec<String>> {
+    let line = match args.scale {
+        Scale::Smoke => step.smoke,
+        Scale::Quick => step.quick,
+        Scale::Full => step.full,
+    };
+    let word = |word: &str| {
+        let given = |path: &Option<PathBuf>| Some(path.as_ref()?.display().to_string());
+        let inside = |name: &str| Some(args.out.join(name).display().to_string());
+        match word {
+            "MODEL" => Some(args.model.display().to_string()),
+            "DATA" => given(&args.data),
+            "REFERENCE" => given(&args.reference),
+            "TRAINING" => given(&args.training),
+            "MOLECULES" => inside("molecules.xyz"),
+            "ETHANOL" => inside("ethanol.xyz"),
+            "OCTANE" => inside("octane.xyz"),
+            "SERIES" => inside("series.xyz"),
+            word => Some(word.to_string()),
+        }
+    };
+    let (needed, optional) = line.split_once('[').unwrap_or((line, ""));
+    let mut words = needed.split_whitespace().map(word).collect::<Option<Vec<String>>>()?;
+    let optional =
+        optional.trim_end_matches(']').split_whitespace().map(word).collect::<Option<Vec<String>>>();
+    words.extend(optional.unwrap_or_default());
+    Some(words)
+}
+
+fn report(results: &[PathBuf], page: &Path) -> Result<(), AnyError> {
+    if results.is_empty() {
+        return Err("no step has a result: there is nothing to report".into());
+    }
+    let read = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok((name, Record::read(path)?))
+    };
+    let records = results.iter().map(read).collect::<Result<Vec<_>, AnyError>>()?;
+    atomic_write(page, mdet_report::html(&records).as_bytes()).map_err(at(page))?;
+    println!("report        {}", page.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cli;
+    use clap::Parser;
+
+    #[test]
+    fn every_step_at_every_scale_is_a_command_and_steps_without_their_files_are_left_out() {
+        for (scale, given) in
+            [(Scale::Smoke, true), (Scale::Quick, true), (Scale::Full, true), (Scale::Quick, false)]
+        {
+            let data = given.then(|| PathBuf::from("data.npz"));
+            let args = ReproduceArgs {
+                model: "built-in".into(),
+                scale,
+                out: "judged".into(),
+                data: data.clone(),
+                reference: data.clone(),
+                training: data,
+                threads: None,
+            };
+            let steps: Vec<Vec<String>> = STEPS.iter().filter_map(|step| words(step, &args)).collect();
+            assert!(if given { steps.len() == STEPS.len() } else { steps.len() < STEPS.len() });
+            for step in steps {
+                let line = ["mdet".to_string()].into_iter().chain(step.clone());
+                assert!(Cli::try_parse_from(line).is_ok(), "{step:?}");
+                let is_map = step.contains(&"map".to_string());
+                assert!(!is_map || step.contains(&"--training".to_string()) == given, "{step:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! `Disturbed`: a force field with an error of a known kind and size added to it.
+//!
+//! Judgements are validated on it, since its answer is known, and a drift of known size is made with it on purpose.
+//! Its place among the wrappers (see [`ForceField`]) is inside of 1 and 2, as that of the model's own errors.
+//!
+//! | disturbance | added to the force on atom i | what it does |
+//! |---|---|---|
+//! | bias | b_i, fixed in the laboratory | an equivariance error of size \|b_i\|, all in l = 1; it has a potential |
+//! | curl | c × r_i | no potential: a turn about c by 2π does the work 2π c Σ d_i², d_i the distance from the axis |
+//! | cycle | c (r_j − r_k), (i, j, k) the first three atoms in turn | no potential, but it turns with the molecule |
+//! | noise | σ ξ, new in every component and call | heats by 3 σ² h / 2m_i per time with timestep h |
+
+use crate::force_field::{ForceField, ForceFieldError, by_structure};
+use crate::force_jacobian::ForceJacobian;
+use crate::random::{Purpose, RandomStream};
+use crate::structure::Structure;
+use rand::RngExt;
+use rand_distr::StandardNormal;
+
+/// What is added to the forces.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Disturbance {
+    /// A force of the laboratory on every atom of every structure, eV/Å.
+    Bias(Vec<[f64; 3]>),
+    /// A whirl about an axis through the origin: the vector c, eV/Å².
+    Curl([f64; 3]),
+    /// A force that drives the first three atoms around each other: c, eV/Å².
+    Cycle(f64),
+    /// White noise.
+    Noise {
+        /// Standard deviation σ of a component, eV/Å.
+        sigma_ev_per_angstrom: f64,
+        /// Seed of the draws, which are a function of it and the number of calls before.
+        seed: u64,
+    },
+}
+
+/// The forces of `inner` and a disturbance.
+#[derive(Debug, Clone)]
+pub struct Disturbed<F> {
+    /// The force field that is disturbed.
+    pub inner: F,
+    /// What is added.
+    pub disturbance: Disturbance,
+    n_calls: u64,
+}
+
+impl<F> Disturbed<F> {
+    /// `inner` with a disturbance.
+    pub fn new(inner: F, disturbance: Disturbance) -> Self {
+        Self { inner, disturbance, n_calls: 0 }
+    }
+}
+
+impl<F: ForceField> ForceField for Disturbed<F> {
+    /// # Panics
+    /// When there is not one bias per atom of every structure, or a cycle lacks its three atoms.
+    fn forces(&mut self, batch: &[Structure], forces: &mut [[f64; 3]]) -> Result<(), ForceFieldError> {
+        self.inner.forces(batch, forces)?;
+        if let Disturbance::Noise { sigma_ev_per_angstrom, seed } = self.disturbance {
+            let stream = RandomStream { seed, purpose: Purpose::Analysis, replica: 0 };
+            let mut generator = stream.at_step(self.n_calls);
+            self.n_calls += 1;
+            for component in forces.as_flattened_mut() {
+                *component += sigma_ev_per_angstrom * generator.sample::<f64, _>(StandardNormal);
+            }
+            return Ok(());
+        }
+        for (structure, forces) in by_structure(batch, forces) {
+            let r = structure.positions();
+            let added = |i: usize| match &self.disturbance {
+                Disturbance::Bias(biases) => {
+                    assert_eq!(biases.len(), r.len(), "one bias per atom");
+                    biases[i]
+                }
+                Disturbance::Curl([x, y, z]) => {
+                    [y * r[i][2] - z * r[i][1], z * r[i][0] - x * r[i][2], x * r[i][1] - y * r[i][0]]
+                }
+                Disturbance::Cycle(c) if i < 3 => {
+                    std::array::from_fn(|a| c * (r[(i + 1) % 3][a] - r[(i + 2) % 3][a]))
+                }
+                Disturbance::Cycle(_) | Disturbance::Noise { .. } => [0.0; 3],
+            };
+            for (i, force) in forces.iter_mut().enumerate() {
+                let added = added(i);
+                (0..3).for_each(|a| force[a] += added[a]);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<F: ForceJacobian> ForceJacobian for Disturbed<F> {
+    /// Of the forces without noise, which has none.
+    fn jacobian(&mut self, structure: &Structure) -> Result<Vec<f64>, ForceFieldError> {
+        let mut jacobian = self.inner.jacobian(structure)?;
+        let size = 3 * structure.n_atoms();
+        let mut add = |row: usize, column: usize, value: f64| jacobian[row * size + column] += value;
+        match &self.disturbance {
+            Disturbance::Bias(_) | Disturbance::Noise { .. } => {}
+            Disturbance::Curl(c) => {
+                for (first, a) in (0..size).step_by(3).flat_map(|first| (0..3).map(move |a| (first, a))) {
+                    // (c × r)_a = c_b r_c − c_c r_b for a, b, c in turn.
+                    let (b, d) = ((a + 1) % 3, (a + 2) % 3);
+                    add(first + a, first + d, c[b]);
+                    add(first + a, first + b, -c[d]);
+                }
+            }
+            Disturbance::Cycle(c) => {
+                for (i, a) in (0..3).flat_map(|i| (0..3).map(move |a| (i, a))) {
+                    add(3 * i + a, 3 * ((i + 1) % 3) + a, *c);
+                    add(3 * i + a, 3 * ((i + 2) % 3) + a, -*c);
+                }
+            }
+        }
+        Ok(jacobian)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CentralDifferences;
+    use crate::potentials::LennardJones;
+
+    fn structure() -> Structure {
+        let positions = vec![[0.0, 0.1, -0.2], [1.1, 0.3, 0.0], [0.4, 1.3, 0.9], [-0.8, 0.2, 1.2]];
+        Structure::new(vec![10; 4], positions, 0, 1).unwrap()
+    }
+
+    #[test]
+    fn jacobians_match_central_differences() {
+        let biases = vec![[0.1, 0.2, 0.3]; 4];
+        for disturbance in
+            [Disturbance::Bias(biases), Disturbance::Curl([0.3, -0.2, 0.7]), Disturbance::Cycle(0.4)]
+        {
+            let inner = LennardJones { depth_ev: 0.01, sigma_angstrom: 1.0 };
+            let mut disturbed = Disturbed::new(inner, disturbance);
+            let exact = disturbed.jacobian(&structure()).unwrap();
+            let twin = CentralDifferences { inner: disturbed, step_angstrom: 1e-4 }.jacobian(&structure());
+            for (exact, twin) in exact.iter().zip(twin.unwrap()) {
+                // Lennard-Jones' F‴ of a few eV/Å⁴ leaves F‴h²/6 < 1e-8 eV/Å²; what is added is linear.
+                assert!((exact - twin).abs() < 1e-7, "{exact} {twin}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cycle_has_no_net_force_and_noise_is_new_at_every_call_and_the_same_in_every_run() {
+        let still = || LennardJones { depth_ev: 0.0, sigma_angstrom: 1.0 };
+        let mut forces = [[0.0; 3]; 4];
+        Disturbed::new(still(), Disturbance::Cycle(0.4)).forces(&[structure()], &mut forces).unwrap();
+        let net: [f64; 3] = std::array::from_fn(|a| forces.iter().map(|f| f[a]).sum());
+        assert!(net.iter().all(|f| f.abs() < 1e-15) && forces[0] != [0.0; 3], "{forces:?}");
+        let noise = || Disturbance::Noise { sigma_ev_per_angstrom: 0.1, seed: 3 };
+        let run = || {
+            let mut noisy = Disturbed::new(still(), noise());
+            [(); 2].map(|()| {
+                let mut forces = [[0.0; 3]; 4];
+                noisy.forces(&[structure()], &mut forces).unwrap();
+                forces
+            })
+        };
+        let [first, second] = run();
+        assert_ne!(first, second);
+        assert_eq!(run(), [first, second]);
+    }
+}
