@@ -217,7 +217,11 @@ impl StoreWriter {
     pub fn resume(store: &Path) -> Result<Self, DataError> {
         let path = store.join(UNFINISHED);
         if !path.exists() {
-            return Err(DataError::missing(store, "an unfinished store", "none, so there is nothing to resume"));
+            return Err(DataError::missing(
+                store,
+                "an unfinished store",
+                "none, so there is nothing to resume",
+            ));
         }
         let text = std::fs::read_to_string(&path).map_err(DataError::io(&path))?;
         let progress = serde_json::from_str(&text)
