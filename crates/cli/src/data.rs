@@ -2,7 +2,10 @@
 
 mod check;
 mod convert;
+mod download;
+mod fetch;
 mod info;
+mod registry;
 mod split;
 
 use crate::progress::Progress;
@@ -18,6 +21,7 @@ pub(crate) enum DataVerb {
     Check(check::CheckArgs),
     Convert(convert::ConvertArgs),
     Split(split::SplitArgs),
+    Fetch(fetch::FetchArgs),
 }
 
 pub(crate) fn run(verb: &DataVerb) -> Result<Done, AnyError> {
@@ -26,6 +30,7 @@ pub(crate) fn run(verb: &DataVerb) -> Result<Done, AnyError> {
         DataVerb::Check(args) => check::run(args),
         DataVerb::Convert(args) => convert::run(args),
         DataVerb::Split(args) => split::run(args),
+        DataVerb::Fetch(args) => fetch::run(args),
     }
 }
 
