@@ -66,6 +66,16 @@ fn survives(name: &str, original: &[u8]) {
 }
 
 #[test]
+fn files_that_fuzzing_found_tricky_are_refused() {
+    for entry in std::fs::read_dir(fixture("../tricky")).unwrap() {
+        let path = entry.unwrap().path();
+        let read = Reader::open(&path, ReadOptions::default());
+        let failed = read.is_err() || read.unwrap().any(|record| record.and_then(|r| r.check()).is_err());
+        assert!(failed, "{}", path.display());
+    }
+}
+
+#[test]
 fn damaged_npz_archives_are_survived() {
     for name in ["corpus.npz", "rmd17_ethanol.npz", "qm22_ethanol.npz"] {
         survives(name, &std::fs::read(fixture(name)).unwrap());

@@ -156,18 +156,7 @@ impl Source {
             [n_frames, n_atoms, _] => (n_frames, n_atoms),
             _ => (1, 1),
         };
-        let file_bytes = std::fs::metadata(&self.path).map_err(DataError::io(&self.path))?.len();
-        let possible = file_bytes.saturating_mul(MAX_DEFLATION);
-        if n_frames.checked_mul(n_atoms.max(1)).is_none_or(|n_rows| n_rows > possible) {
-            let place = format!("group {}, {}", self.name, self.convention.positions);
-            let found = format!("shape {:?}", positions.shape());
-            return Err(DataError::wrong(
-                &self.path,
-                place,
-                format!("what {file_bytes} bytes can hold"),
-                found,
-            ));
-        }
+        self.refuse_impossible(self.convention.positions, positions.shape())?;
         let mut smiles = None;
         if names.iter().any(|name| name == "smiles") {
             let found = self.group.dataset("smiles").and_then(|dataset| dataset.read_strings());
@@ -175,6 +164,19 @@ impl Source {
         }
         let step = (BLOCK_ATOMS / n_atoms.max(1)).max(1);
         Ok(Blocks { n_frames, step, smiles })
+    }
+
+    /// Refuses a shape that the file is too short to fill: damage that would ask for all memory there is.
+    fn refuse_impossible(&self, name: &str, shape: &[u64]) -> Result<(), DataError> {
+        let file_bytes = std::fs::metadata(&self.path).map_err(DataError::io(&self.path))?.len();
+        let possible = file_bytes.saturating_mul(MAX_DEFLATION);
+        let n_entries = shape.iter().try_fold(1_u64, |product, &n| product.checked_mul(n.max(1)));
+        if n_entries.is_some_and(|n_entries| n_entries <= possible) {
+            return Ok(());
+        }
+        let place = format!("group {}, {name}", self.name);
+        let expected = format!("what {file_bytes} bytes can hold");
+        Err(DataError::wrong(&self.path, place, expected, format!("shape {shape:?}")))
     }
 
     fn block(&self, rows: Range<u64>) -> Result<Block, DataError> {
@@ -187,6 +189,7 @@ impl Source {
             }
             let dataset = self.group.dataset(name).map_err(damaged(&self.path))?;
             let shape = dataset.shape();
+            self.refuse_impossible(name, shape)?;
             let mut selection = SliceInfo::all(shape.len());
             // Atomic numbers may be given once for all conformations.
             let per_frame = name != self.convention.numbers || shape.len() > 1;
