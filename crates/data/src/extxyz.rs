@@ -95,8 +95,9 @@ pub fn read_file(path: &Path) -> Result<Vec<Frame>, ReadError> {
 
 /// Reads a file's frames one after another, so that a long trajectory need not fit in memory.
 ///
-/// Goes on behind a frame of which an atom's line is wrong; ends after any other error. Blank lines between and after frames are skipped, Windows line endings, a byte order
-/// mark and a missing last newline accepted; bytes that are not UTF-8 (a comment in another encoding) are replaced.
+/// Goes on behind a frame of which an atom's line is wrong; ends after any other error. Blank lines between and after
+/// frames are skipped, Windows line endings, a byte order mark and a missing last newline accepted; bytes that are not
+/// UTF-8 (a comment in another encoding) are replaced.
 #[derive(Debug)]
 pub struct FrameReader<R> {
     input: R,

@@ -148,10 +148,12 @@ fn a_comment_in_another_encoding_is_no_obstacle() {
 }
 
 #[test]
-fn the_reader_streams_frames_and_ends_after_the_first_error() {
-    let mut frames =
-        FrameReader::new("1\n\nH 0 0 0\n1\n\nXx 0 0 0\n1\n\nH 0 0 0\n".as_bytes(), Path::new("a"));
+fn the_reader_goes_on_behind_a_wrong_atom_and_ends_where_a_frame_has_no_end() {
+    let text = "1\n\nH 0 0 0\n1\n\nXx 0 0 0\n1\n\nH 0 0 0\nnone\n\nH 0 0 0\n1\n\nH 0 0 0\n";
+    let mut frames = FrameReader::new(text.as_bytes(), Path::new("a"));
     assert!(frames.next().unwrap().is_ok());
+    assert!(frames.next().unwrap().is_err());
+    assert_eq!(frames.next().unwrap().unwrap().place.line, 7);
     assert!(frames.next().unwrap().is_err());
     assert!(frames.next().is_none());
 }
