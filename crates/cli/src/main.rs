@@ -3,8 +3,10 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C with everything written.
 
 mod bench;
+mod config;
 mod data;
 mod eval;
+mod finetune;
 mod freq;
 mod input;
 mod interrupt;
@@ -64,8 +66,8 @@ enum Verb {
     /// Look at, check, store and split data.
     #[command(subcommand)]
     Data(data::DataVerb),
-    /// Train a model from a configuration file.
     Train(train::TrainArgs),
+    Finetune(finetune::FinetuneArgs),
 }
 
 /// How a verb without error ended.
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Data(verb) => data::run(&verb),
         Verb::Train(args) => train::run(&args),
+        Verb::Finetune(args) => finetune::run(&args),
     };
     match done {
         Ok(Done::Completed) => ExitCode::SUCCESS,

@@ -1,29 +1,49 @@
-//! `mdet train`: a training run from a TOML file, in a folder that can be resumed.
+//! `mdet train`: a training run from a TOML file, in a folder that can be resumed. Also how any run is carried out.
 
+use crate::config::configured;
 use crate::input::at;
+use crate::progress::Progress as Bar;
 use crate::{AnyError, Done, interrupt};
 use clap::Args;
-use mdet_train::{Progress, TrainConfig, train};
-use std::path::PathBuf;
+use mdet_train::{Job, Metrics, Progress, TrainConfig};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 /// Train a model from a configuration file.
 ///
-/// The folder gets the resolved configuration, metrics (one JSON object a line), the averaged model and the state for
-/// an exact resume, saved every few minutes. Ctrl-C saves and ends (exit code 130).
+/// The folder gets the resolved configuration, metrics (one JSON object a line), the model as it is (model.safetensors)
+/// and where its validation error was lowest (best.safetensors), and the state for an exact resume, saved every few
+/// minutes. Ctrl-C saves and ends (exit code 130); --resume goes on as if nothing had happened.
 ///
-/// Example: mdet train run.toml -o run
+/// Paths in the configuration are relative to where the command runs.
+///
+/// Example: mdet train run.toml -o run --set n_steps=5000
 #[derive(Args)]
 pub(crate) struct TrainArgs {
-    /// Configuration; configs/built-in.toml of the project explains every key.
+    /// Configuration; configs/built-in.toml of the project is one.
     #[arg(value_name = "RUN.toml")]
     config: PathBuf,
-    /// Run folder.
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// How a run is carried out.
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// Run folder [default: the file's name without its ending; of finetune: with -finetune].
     #[arg(short, long, value_name = "FOLDER")]
-    out: PathBuf,
-    /// Go on from the folder's last checkpoint.
+    pub out: Option<PathBuf>,
+    /// Go on from the folder's last checkpoint, with otherwise the same command.
     #[arg(long)]
     resume: bool,
+    /// Any other setting of the configuration; dots lead into tables. Repeatable.
+    ///
+    /// Examples: optimiser=muon, ema_decay=0.999, seed=7, schedule.trapezoid.decay_steps=200
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Read and check everything, print the resolved configuration, and stop before the first step.
+    #[arg(long)]
+    dry_run: bool,
     /// Threads; the result does not depend on it [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -31,34 +51,119 @@ pub(crate) struct TrainArgs {
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Done, AnyError> {
     let text = std::fs::read_to_string(&args.config).map_err(at(&args.config))?;
-    let named = |error: toml::de::Error| -> AnyError { format!("{}: {error}", args.config.display()).into() };
-    let config: TrainConfig = toml::from_str(&text).map_err(named)?;
-    let state = args.out.join("state.safetensors");
-    match (state.exists(), args.resume) {
-        (true, false) => {
-            return Err(format!("{}: holds a run; --resume goes on with it", args.out.display()).into());
-        }
-        (false, true) => return Err(format!("{}: no checkpoint to resume from", args.out.display()).into()),
-        _ => {}
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", args.config.display());
+    // Parsed on its own first: then an error tells its line.
+    toml::from_str::<TrainConfig>(&text).map_err(|error| named(&error))?;
+    let table = toml::from_str(&text).map_err(|error| named(&error))?;
+    let config = configured(table, &args.run.settings).map_err(|error| named(&error))?;
+    let folder = args.run.out.clone().unwrap_or_else(|| args.config.file_stem().unwrap_or_default().into());
+    carry_out(config, &folder, &args.run)
+}
+
+/// Runs a configuration in its folder, or only checks it.
+pub(crate) fn carry_out(config: TrainConfig, folder: &Path, args: &RunArgs) -> Result<Done, AnyError> {
+    if !args.dry_run {
+        check_folder(folder, args.resume)?;
     }
     let stop = interrupt::flag()?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.map_or(0, usize::from)).build()?;
-    let model = pool.install(|| train(&config, &args.out, &stop, &mut report))?;
+    let job = pool.install(|| Job::prepare(config))?;
+    describe(&job);
+    if args.dry_run {
+        if let Some(errors) = pool.install(|| job.start_errors())? {
+            let mae = |errors: mdet_train::ForceErrors| Some(errors.component_mae_mev_per_angstrom);
+            let (training, validation) = (mae(errors.training), errors.validation.and_then(mae));
+            println!("{}", start_line(training, validation));
+        }
+        println!("\n{}", toml::to_string(&job.config)?);
+        return Ok(Done::Completed);
+    }
+    let mut bar = None;
+    let model = pool.install(|| job.run(folder, &stop, &mut |progress| show(progress, &mut bar)))?;
+    if let Some(bar) = &bar {
+        bar.finish();
+    }
     for error in &model.card.validation {
-        println!("{}: {:.1} meV/Å per component", error.on, error.component_mae_mev_per_angstrom);
+        println!(
+            "{:<13} {:.1} meV/Å per component, {:.1} per atom, on {} structures",
+            error.on.trim_start_matches("validation "),
+            error.component_mae_mev_per_angstrom,
+            error.euclidean_mev_per_angstrom,
+            error.n_structures
+        );
+    }
+    println!("model         {}", folder.join("model.safetensors").display());
+    if !job.validation.is_empty() {
+        println!("best          {}", folder.join("best.safetensors").display());
     }
     Ok(if stop.load(Ordering::Relaxed) { Done::Interrupted } else { Done::Completed })
 }
 
-fn report(progress: &Progress) {
-    let validation = progress.validation_mae_mev_per_angstrom;
-    let validation = validation.map_or(String::new(), |mae| format!(", validation MAE {mae:.1} meV/Å"));
-    eprintln!(
-        "step {}/{}, loss {:.1} meV/Å{validation}, {:.0} structures/s, ETA {:.0} min",
-        progress.step,
-        progress.n_steps,
-        progress.loss_mev_per_angstrom,
-        progress.structures_per_s,
-        progress.eta_s / 60.0
+fn check_folder(folder: &Path, resume: bool) -> Result<(), AnyError> {
+    let is_run = folder.join("state.safetensors").exists();
+    let is_empty = std::fs::read_dir(folder).map_or(!folder.exists(), |mut entries| entries.next().is_none());
+    let problem = match (is_run, resume) {
+        (true, false) => "holds a run; --resume goes on with it",
+        (false, true) => "no checkpoint to resume from",
+        (false, false) if !is_empty => "exists and is not an empty folder",
+        _ => return Ok(()),
+    };
+    Err(format!("{}: {problem}", folder.display()).into())
+}
+
+fn describe(job: &Job) {
+    let config = &job.config;
+    println!("training      {}", job.model.card.trained_on);
+    match (config.hold_out > 0.0, job.validation.len()) {
+        (true, n) => {
+            println!("validation    {n} structures held out of these data at random (seed {})", config.seed)
+        }
+        (false, 0) => println!("validation    none"),
+        (false, n) => println!("validation    {n} structures"),
+    }
+    if let Some(domain) = &job.model.card.domain {
+        println!("domain        {domain}");
+    }
+    println!(
+        "steps         {} of {} copies: {} structures in {} orientations",
+        config.n_steps,
+        config.structures_per_step * config.copies,
+        config.structures_per_step,
+        config.copies
     );
+    for warning in &job.warnings {
+        eprintln!("mdet: warning: {warning}");
+    }
+}
+
+fn start_line(training: Option<f64>, validation: Option<f64>) -> String {
+    let mae = |error: Option<f64>| error.map_or("-".into(), |mae| format!("{mae:.1} meV/Å"));
+    format!(
+        "step 0        the start model's own MAE: {} on training structures, {} on validation",
+        mae(training),
+        mae(validation)
+    )
+}
+
+/// Shows a step; what was measured stays on the screen.
+fn show(progress: &Progress, bar: &mut Option<Bar>) {
+    let &Progress { step, n_steps, eta_s, metrics, .. } = progress;
+    let Metrics { validation_mae_mev_per_angstrom: validation, .. } = metrics;
+    if step == 0 {
+        println!("{}", start_line(metrics.training_mae_mev_per_angstrom, validation));
+        return;
+    }
+    let bar = bar.get_or_insert_with(|| Bar::resumed(step - 1, n_steps));
+    let message = || {
+        let number = |value: Option<f64>| value.unwrap_or(f64::NAN);
+        let (loss, rate) = (number(metrics.loss_mev_per_angstrom), number(metrics.structures_per_s));
+        format!("loss {loss:.1} meV/Å, {rate:.1} structures/s")
+    };
+    if let Some(mae) = validation {
+        let (message, eta_min) = (message(), eta_s / 60.0);
+        bar.line(&format!(
+            "step {step}/{n_steps}, {message}, validation MAE {mae:.1} meV/Å, ETA {eta_min:.0} min"
+        ));
+    }
+    bar.at(step, message);
 }

@@ -246,6 +246,34 @@ fn judgements_write_results_that_name_the_model_and_the_command() {
     assert_refused(here, &["judge", "map", "built-in", "hf.xyz"], "expected molecules in the model's domain");
 }
 
+#[test]
+fn finetune_tells_the_start_models_error_and_refuses_what_it_cannot_learn_from() {
+    let folder = folder_with("water.xyz", format!("{WATER}{WATER}").as_bytes());
+    let here = folder.path();
+    assert_refused(here, &["finetune", "built-in", "water.xyz"], "forces on the atoms, found species, pos");
+    assert!(mdet(here, &["predict", "water.xyz", "-o", "labelled.xyz", "--raw"]).status.success());
+    let short = ["finetune", "built-in", "labelled.xyz", "--steps", "2", "--batch", "2", "--hold-out", "1"];
+    let output = mdet(here, &short);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    // The labels are the model's own forces in six decimals.
+    assert!(
+        stdout.contains("own MAE: 0.0 meV/Å on training structures, 0.0 meV/Å on validation"),
+        "{stdout}"
+    );
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("1 of 1 validation structures are training structures too"), "{stderr}");
+    assert!(here.join("labelled-finetune/best.safetensors").is_file());
+    assert_refused(here, &short, "--resume goes on");
+    assert!(mdet(here, &[&short[..], &["--resume"]].concat()).status.success());
+    let fluoride = "2\nProperties=species:S:1:pos:R:3:forces:R:3\nF 0 0 0 0 0 1\nH 0.92 0 0 0 0 -1\n";
+    std::fs::write(here.join("hf.xyz"), fluoride).unwrap();
+    let arguments = ["finetune", "built-in", "hf.xyz", "--hold-out", "0", "--dry-run"];
+    assert_refused(here, &arguments, "element F (training structure 0)");
+    assert_refused(here, &["finetune", "absent", "labelled.xyz", "-o", "new"], "absent: No such file");
+    let plan = mdet(here, &[&arguments[..], &["--allow-new", "--set", "seed=7"]].concat());
+    assert!(String::from_utf8(plan.stdout).unwrap().contains("seed = 7"));
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_the_run_with_complete_files() {

@@ -104,7 +104,8 @@ impl<'a> Batches<'a> {
         samples
     }
 
-    fn structures_at(&mut self, step: u64) -> Vec<usize> {
+    /// Which structures of the data set a step sees.
+    pub fn structures_at(&mut self, step: u64) -> Vec<usize> {
         let n = self.structures_per_step as u64;
         if step >= self.curriculum_steps {
             let first = (step - self.curriculum_steps) * n;

@@ -1,4 +1,4 @@
-//! The state of a run in one safetensors file: parameters, moments, average and step, for an exact resume.
+//! The state of a run in one safetensors file, for an exact resume: parameters, moments, average, step, best error.
 
 use crate::Optimiser;
 use mdet_core::atomic_write;
@@ -13,6 +13,8 @@ pub(crate) struct State {
     /// Average of the trainable parameters.
     pub average: Vec<f32>,
     pub optimiser: Optimiser<f32>,
+    /// Lowest validation error so far, meV/Å; infinite before the first.
+    pub best: f64,
 }
 
 /// Why a run's state cannot be saved or read.
@@ -54,8 +56,11 @@ impl State {
         let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
         let arrays = [&self.values, &self.average, &self.optimiser.first, &self.optimiser.second];
         let data: Vec<Vec<u8>> = arrays.map(|array| bytes(array)).into();
-        let steps = self.optimiser.n_steps.to_le_bytes();
-        let mut views = vec![("steps", TensorView::new(Dtype::U64, vec![1], &steps).map_err(container)?)];
+        let (steps, best) = (self.optimiser.n_steps.to_le_bytes(), self.best.to_le_bytes());
+        let mut views = vec![
+            ("steps", TensorView::new(Dtype::U64, vec![1], &steps).map_err(container)?),
+            ("best", TensorView::new(Dtype::F64, vec![1], &best).map_err(container)?),
+        ];
         for (name, (array, data)) in NAMES.iter().zip(arrays.iter().zip(&data)) {
             views.push((name, TensorView::new(Dtype::F32, vec![array.len()], data).map_err(container)?));
         }
@@ -82,11 +87,20 @@ impl State {
                 *value = f32::from_le_bytes(bytes.try_into().expect("chunks of four"));
             }
         }
-        let steps = steps.data().try_into().map_err(|_| {
-            let (path, found) = (path.into(), steps.data().len());
-            CheckpointError::Length { path, name: "steps", found, expected: 8 }
-        })?;
-        self.optimiser.n_steps = u64::from_le_bytes(steps);
+        let eight = |name: &'static str, data: &[u8]| {
+            let path = path.into();
+            data.try_into().map_err(|_| CheckpointError::Length {
+                path,
+                name,
+                found: data.len(),
+                expected: 8,
+            })
+        };
+        // States of earlier builds have no best error.
+        if let Ok(best) = tensors.tensor("best") {
+            self.best = f64::from_le_bytes(eight("best", best.data())?);
+        }
+        self.optimiser.n_steps = u64::from_le_bytes(eight("steps", steps.data())?);
         Ok(())
     }
 }

@@ -1,4 +1,6 @@
 //! The configuration of a training run: one TOML file, checked before anything is done.
+//!
+//! Fine-tuning is a run with a `start` and the recipe of [`TrainConfig::finetune`].
 
 use mdet_data::ReadOptions;
 use mdet_model::{Frequencies, ModelConfig};
@@ -12,13 +14,24 @@ pub struct TrainConfig {
     /// Files or stores to train on, of any format that `mdet data` reads.
     pub data: Vec<PathBuf>,
     /// The same to measure errors on.
+    #[serde(default)]
     pub validation: Vec<PathBuf>,
+    /// Structures of `data` that are taken out of it, at random, to measure errors on: their number, or a share below
+    /// 1 (then at most 1000). Without `validation` only.
+    #[serde(default)]
+    pub hold_out: f64,
     /// What the files do not say themselves: units, which labels.
     #[serde(default)]
     pub reading: ReadOptions,
-    /// Model to start from, of the same architecture; without one, parameters are random.
+    /// Model file to start from, or `built-in`; without one, parameters are random.
     #[serde(default)]
     pub start: Option<PathBuf>,
+    /// Whether data may hold elements, charges and multiplicities that the start model has not seen.
+    #[serde(default)]
+    pub allow_new: bool,
+    /// Which parameters are trained.
+    #[serde(default)]
+    pub trained: Trained,
     /// Structures per step; each is seen in `copies` orientations.
     pub structures_per_step: usize,
     /// Rotated and, half the time, reflected copies of each structure in a batch.
@@ -41,18 +54,38 @@ pub struct TrainConfig {
     pub weight_decay: f64,
     /// Largest gradient norm; longer gradients are scaled down to it.
     pub clip_norm: f64,
-    /// Decay per step of the averaged parameters, which are what is validated and saved.
+    /// Decay per step of the averaged parameters, which are what is validated and saved; 0 for no average.
     pub ema_decay: f64,
     /// Seed of initialisation, order and rotations.
     pub seed: u64,
     /// Minutes between checkpoints.
     pub checkpoint_minutes: f64,
-    /// Structures of `validation` measured at each checkpoint; all of them are at the end.
+    /// Steps between measurements on validation structures.
+    #[serde(default = "default_validate_every")]
+    pub validate_every: u64,
+    /// Validation structures measured each time, evenly spaced; all of them are at the end.
     pub validation_structures: usize,
-    /// Frequencies of the Fourier features.
-    pub frequencies: Frequencies,
-    /// The architecture.
-    pub model: ModelConfig,
+    /// Frequencies of the Fourier features; the start model's where there is one.
+    #[serde(default)]
+    pub frequencies: Option<Frequencies>,
+    /// The architecture; the start model's where there is one.
+    #[serde(default)]
+    pub model: Option<ModelConfig>,
+}
+
+fn default_validate_every() -> u64 {
+    200
+}
+
+/// Which parameters are trained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trained {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of the force head alone; the rest stays as in the start model.
+    Head,
 }
 
 /// The learning rate after the warm-up.
@@ -93,12 +126,46 @@ pub enum ConfigError {
         /// What would do.
         expected: &'static str,
     },
+    /// Neither a start model nor an architecture.
+    #[error("expected `start` (a model to start from), or `frequencies` and [model] (a new one's)")]
+    NoModel,
     /// An architecture that makes no model.
     #[error("model: {0}")]
     Model(#[from] mdet_model::ConfigError),
 }
 
 impl TrainConfig {
+    /// The paper's recipe for fine-tuning `start` (a file, or `built-in`) on `data`: 2000 steps of 125 structures in
+    /// 2 orientations each.
+    pub fn finetune(start: PathBuf, data: Vec<PathBuf>) -> Self {
+        Self {
+            data,
+            validation: Vec::new(),
+            hold_out: 0.05,
+            reading: ReadOptions::default(),
+            start: Some(start),
+            allow_new: false,
+            trained: Trained::All,
+            structures_per_step: 125,
+            copies: 2,
+            n_steps: 2000,
+            curriculum_steps: 0,
+            warmup_steps: 100,
+            learning_rate: 5e-5,
+            schedule: Schedule::Cosine,
+            optimiser: OptimiserName::Adamw,
+            weight_decay: 1e-7,
+            clip_norm: 1.0,
+            ema_decay: 0.0,
+            seed: 0,
+            checkpoint_minutes: 2.0,
+            validate_every: 50,
+            validation_structures: 200,
+            frequencies: None,
+            model: None,
+        }
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -114,7 +181,20 @@ impl TrainConfig {
                 "at least 1",
             ),
             ("copies", self.copies as f64, self.copies == 0, "at least 1"),
+            (
+                "hold_out",
+                self.hold_out,
+                self.hold_out != 0.0 && !self.validation.is_empty(),
+                "0 where `validation` is given",
+            ),
+            (
+                "hold_out",
+                self.hold_out,
+                !is_hold_out(self.hold_out),
+                "a share below 1 or a whole number of structures",
+            ),
             ("n_steps", self.n_steps as f64, self.n_steps == 0, "at least 1"),
+            ("validate_every", self.validate_every as f64, self.validate_every == 0, "at least 1"),
             ("warmup_steps", self.warmup_steps as f64, self.warmup_steps > self.n_steps, "at most n_steps"),
             (
                 "curriculum_steps",
@@ -133,8 +213,16 @@ impl TrainConfig {
                 return Err(ConfigError::Range { field, value, expected });
             }
         }
-        Ok(self.model.validate()?)
+        match (&self.start, &self.model, &self.frequencies) {
+            (_, Some(model), Some(_)) | (Some(_), Some(model), None) => Ok(model.validate()?),
+            (Some(_), None, _) => Ok(()),
+            (None, ..) => Err(ConfigError::NoModel),
+        }
     }
+}
+
+fn is_hold_out(value: f64) -> bool {
+    (0.0..1.0).contains(&value) || (value.fract() == 0.0 && (1.0..=f64::from(u32::MAX)).contains(&value))
 }
 
 fn is_positive(value: f64) -> bool {

@@ -1,11 +1,19 @@
-//! Training MD-ET: batches with rotated copies, the Euclidean force loss, AdamW and Muon, and a resumable run.
+//! Training MD-ET: batches with rotated copies, the Euclidean force loss, AdamW and Muon, and a resumable run from
+//! random parameters or from a model's.
 //!
-//! Deliberately absent so far: fine-tuning, other losses, several machines.
+//! Read in this order: [`TrainConfig`] what is asked for, [`Job`] what is read and checked before the first step, then
+//! `run.rs`, the loop.
+//!
+//! Deliberately absent so far: other losses, several machines.
 
 mod batch;
 mod checkpoint;
 mod config;
+mod coverage;
+mod error;
 mod gradient;
+mod job;
+mod metrics;
 mod muon;
 mod optimiser;
 mod run;
@@ -13,9 +21,12 @@ mod validate;
 
 pub use batch::{Batches, Sample};
 pub use checkpoint::CheckpointError;
-pub use config::{ConfigError, OptimiserName, Schedule, TrainConfig};
+pub use config::{ConfigError, OptimiserName, Schedule, TrainConfig, Trained};
+pub use error::TrainError;
 pub use gradient::{BatchGradient, euclidean_loss};
+pub use job::{Job, StartErrors};
+pub use metrics::{Metrics, Progress, read_metrics};
 pub use muon::Matrix;
 pub use optimiser::{Optimiser, clip_to_norm, learning_rate};
-pub use run::{Progress, TrainError, train};
+pub use run::train;
 pub use validate::{ForceErrors, validate};

@@ -1,166 +1,112 @@
-//! A training run in its folder: the loop, its checkpoints and its metrics.
+//! A training run in its folder: the loop and its checkpoints.
 //!
 //! | file | content |
 //! |---|---|
 //! | `config.toml` | the resolved configuration |
 //! | `metrics.jsonl` | one JSON object per report |
 //! | `state.safetensors` | everything a resume needs |
-//! | `model.safetensors` | the averaged parameters as a model |
+//! | `model.safetensors` | the averaged parameters as a model, at the last checkpoint |
+//! | `best.safetensors` | the same where the validation error was lowest so far |
 
 use crate::checkpoint::State;
 use crate::gradient::BatchGradient;
+use crate::job::evenly_spaced;
+use crate::metrics::{Metrics, MetricsFile, Window};
 use crate::{
-    Batches, CheckpointError, ConfigError, Matrix, Optimiser, OptimiserName, TrainConfig, clip_to_norm,
-    learning_rate, validate,
+    Batches, ConfigError, Job, Matrix, Optimiser, OptimiserName, Progress, Sample, TrainConfig, TrainError,
+    Trained, clip_to_norm, learning_rate, validate,
 };
 use mdet_core::atomic_write;
-use mdet_core::constants::HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
-use mdet_data::{DataError, Dataset};
-use mdet_model::{Card, Domain, Layout, Model, ModelError, Network, Tensor, ValidationError};
-use serde::Serialize;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use mdet_data::composition;
+use mdet_model::{Layout, Model, Network, Tape, Tensor, ValidationError};
+use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Steps between reports of the loss.
-const REPORT_EVERY: u64 = 50;
+/// Most steps between two lines of metrics.
+const LINE_EVERY: u64 = 50;
 
-/// One report of a run, as it stands in `metrics.jsonl`.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Progress {
-    /// Steps done.
-    pub step: u64,
-    /// Steps in all.
-    pub n_steps: u64,
-    /// Mean training loss since the last report, meV/Å.
-    pub loss_mev_per_angstrom: f64,
-    /// Largest gradient norm since the last report, before clipping.
-    pub gradient_norm: f64,
-    /// Learning rate.
-    pub learning_rate: f64,
-    /// Structures (copies counted) per second since the last report.
-    pub structures_per_s: f64,
-    /// Time left, s.
-    pub eta_s: f64,
-    /// Component MAE of the averaged parameters on validation structures, meV/Å, when measured.
-    pub validation_mae_mev_per_angstrom: Option<f64>,
-}
-
-/// Why a run ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// A setting out of range.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// Training data that cannot be read.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// State that cannot be saved or resumed.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// A model that cannot be written.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// A file of the run folder that cannot be written.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The folder holds a run of another configuration.
-    #[error(
-        "{path} holds another configuration: resume with the one it was started with (only n_steps, schedule, \
-         checkpoint_minutes and validation_structures may change)"
-    )]
-    OtherRun {
-        /// The configuration file.
-        path: PathBuf,
-    },
-    /// The model to start from is of another architecture.
-    #[error("{path}: start: this model's architecture is not the one under [model]")]
-    OtherArchitecture {
-        /// The model file.
-        path: PathBuf,
-    },
-    /// The loss is no number any more.
-    #[error("the loss of step {step} is {loss}: the last checkpoint is kept; lower learning_rate?")]
-    NotFinite {
-        /// The step, from 0.
-        step: u64,
-        /// Its loss.
-        loss: f64,
-    },
-}
-
-/// Trains in `folder`, from its last checkpoint if there is one, on the current thread pool; `report` hears of
-/// progress. When `stop` becomes true the run saves its state after the step and returns.
+/// Prepares and runs a configuration: [`Job::prepare`], [`Job::run`].
 ///
 /// # Errors
-/// [`TrainError`]; the folder's last checkpoint stays valid.
+/// As theirs.
 pub fn train(
     config: &TrainConfig,
     folder: &Path,
     stop: &AtomicBool,
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Model, TrainError> {
-    config.validate()?;
-    let dataset = Dataset::read(&config.data, config.reading)?;
-    let validation = Dataset::read(&config.validation, config.reading)?;
-    let mut run = Run::open(config, folder, &dataset, &validation)?;
-    let (n_structures, copies) = (config.structures_per_step, config.copies);
-    let mut batches = Batches::new(&dataset, n_structures, copies, config.curriculum_steps, config.seed);
-    let mut gradient = BatchGradient::new(&run.network);
-    let mut window = Window::new();
-    let mut last_checkpoint = Instant::now();
-    while run.optimiser.n_steps < config.n_steps && !stop.load(Ordering::Relaxed) {
-        let step = run.optimiser.n_steps;
-        let samples = batches.at_step(step);
-        let (loss, gradient) = gradient.compute(&run.network, &samples);
-        if !loss.is_finite() {
-            return Err(TrainError::NotFinite { step, loss });
-        }
-        let norm = clip_to_norm(gradient, config.clip_norm);
-        run.step(gradient);
-        window.add(loss, norm, samples.len());
-        let done = step + 1;
-        let checkpoint = last_checkpoint.elapsed().as_secs_f64() > 60.0 * config.checkpoint_minutes;
-        if done.is_multiple_of(REPORT_EVERY) || done == config.n_steps || checkpoint {
-            let error = if checkpoint { run.checkpoint(config.validation_structures)? } else { None };
-            let progress = window.report(config, done, error);
-            run.log(&progress)?;
-            report(&progress);
-            if checkpoint {
+    Job::prepare(config.clone())?.run(folder, stop, report)
+}
+
+impl Job {
+    /// Trains in `folder`, from its last checkpoint if there is one, on the current thread pool; `report` hears of
+    /// every step. When `stop` becomes true the run saves its state after the step and returns.
+    ///
+    /// A start model is measured before the first step; `report` hears of that as step 0.
+    ///
+    /// # Errors
+    /// [`TrainError`]; the folder's last checkpoint stays valid.
+    pub fn run(
+        &self,
+        folder: &Path,
+        stop: &AtomicBool,
+        report: &mut dyn FnMut(&Progress),
+    ) -> Result<Model, TrainError> {
+        let config = &self.config;
+        let mut run = Run::open(self, folder)?;
+        run.measure_start(report)?;
+        let (n_structures, copies) = (config.structures_per_step, config.copies);
+        let mut batches =
+            Batches::new(&self.dataset, n_structures, copies, config.curriculum_steps, config.seed);
+        let mut gradient = BatchGradient::new(&run.network);
+        let mut window = Window::new();
+        let mut last_checkpoint = Instant::now();
+        while run.optimiser.n_steps < config.n_steps && !stop.load(Ordering::Relaxed) {
+            let step = run.optimiser.n_steps;
+            let samples = batches.at_step(step);
+            let (loss, gradient) = gradient.compute(&run.network, &samples);
+            let norm = clip_to_norm(&mut gradient[run.trained.clone()], config.clip_norm);
+            if !(loss.is_finite() && norm.is_finite()) {
+                let batch = run.describe(&batches.structures_at(step));
+                return Err(TrainError::NotFinite { step, loss, norm, batch });
+            }
+            run.step(gradient);
+            window.add(loss, norm, samples.len());
+            run.report(step + 1, &mut window, report)?;
+            if last_checkpoint.elapsed().as_secs_f64() > 60.0 * config.checkpoint_minutes {
+                run.checkpoint()?;
                 last_checkpoint = Instant::now();
             }
         }
+        // Whoever asks a run to stop waits for it: all structures are measured only when it is complete.
+        if run.optimiser.n_steps >= config.n_steps {
+            run.measure(self.validation.len())?;
+        }
+        run.checkpoint()?;
+        Ok(run.model)
     }
-    // Whoever asks a run to stop waits for it: all structures are measured only when it is complete.
-    let complete = run.optimiser.n_steps >= config.n_steps;
-    run.checkpoint(if complete { validation.len() } else { config.validation_structures })?;
-    Ok(run.model)
 }
 
 /// The moving parts of a run.
 struct Run<'a> {
-    config: &'a TrainConfig,
+    job: &'a Job,
     folder: &'a Path,
-    validation: &'a Dataset,
+    metrics: MetricsFile,
     network: Network<f32>,
+    /// The parameters that are trained.
+    trained: Range<usize>,
     optimiser: Optimiser<f32>,
     /// The model as saved: its values are the average.
     model: Model,
+    /// Lowest validation error so far, meV/Å.
+    best: f64,
 }
 
 impl<'a> Run<'a> {
-    fn open(
-        config: &'a TrainConfig,
-        folder: &'a Path,
-        dataset: &Dataset,
-        validation: &'a Dataset,
-    ) -> Result<Self, TrainError> {
+    fn open(job: &'a Job, folder: &'a Path) -> Result<Self, TrainError> {
+        let config = &job.config;
         let io = |path: &Path| {
             let path = path.to_path_buf();
             move |source| TrainError::Io { path, source }
@@ -175,91 +121,174 @@ impl<'a> Run<'a> {
             Ok(found) if found == text => {}
             _ => atomic_write(&config_path, text.as_bytes()).map_err(io(&config_path))?,
         }
-        let mut model = Model::random(config.model.clone(), config.frequencies, config.seed)
-            .map_err(ConfigError::from)?;
-        if let Some(path) = &config.start {
-            let start = Model::read(path)?;
-            if start.config != config.model {
-                return Err(TrainError::OtherArchitecture { path: path.clone() });
-            }
-            model.values = start.values;
-        }
-        model.card = card(config, dataset);
+        let model = job.model.clone();
         let network: Network<f32> = model.network().map_err(ConfigError::from)?;
-        let n_trainable = network.layout().n_trainable();
+        let trained = trained(network.layout(), config.trained);
         let matrices = match config.optimiser {
             OptimiserName::Adamw => Vec::new(),
-            OptimiserName::Muon => inner_matrices(network.layout()),
+            OptimiserName::Muon => inner_matrices(network.layout(), &trained),
         };
-        let optimiser = Optimiser::muon(n_trainable, config.weight_decay, matrices);
-        let mut run = Self { config, folder, validation, network, optimiser, model };
+        let optimiser = Optimiser::muon(trained.len(), config.weight_decay, matrices);
+        let metrics = MetricsFile::new(folder);
+        let mut run = Self { job, folder, metrics, network, trained, optimiser, model, best: f64::INFINITY };
         let state_path = folder.join("state.safetensors");
         if state_path.exists() {
             let mut state = run.state();
             state.read(&state_path)?;
+            let n_trainable = state.average.len();
             run.network.trainable_mut().copy_from_slice(&state.values[..n_trainable]);
             run.model.values[..n_trainable].copy_from_slice(&state.average);
-            run.optimiser = state.optimiser;
+            (run.optimiser, run.best) = (state.optimiser, state.best);
+        } else {
+            run.checkpoint()?;
         }
+        run.metrics.cut(run.optimiser.n_steps)?;
         Ok(run)
     }
 
     fn state(&self) -> State {
         let average = self.model.values[..self.network.layout().n_trainable()].to_vec();
-        State { values: self.network.values().to_vec(), average, optimiser: self.optimiser.clone() }
+        let (values, optimiser) = (self.network.values().to_vec(), self.optimiser.clone());
+        State { values, average, optimiser, best: self.best }
+    }
+
+    /// Reports what a start model is worth before its first step.
+    fn measure_start(&mut self, report: &mut dyn FnMut(&Progress)) -> Result<(), TrainError> {
+        if self.optimiser.n_steps > 0 {
+            return Ok(());
+        }
+        let Some(errors) = self.job.start_errors()? else { return Ok(()) };
+        let validation = errors.validation.map(|errors| errors.component_mae_mev_per_angstrom);
+        self.note_error(validation)?;
+        let metrics = Metrics {
+            training_mae_mev_per_angstrom: Some(errors.training.component_mae_mev_per_angstrom),
+            validation_mae_mev_per_angstrom: validation,
+            ..Metrics::now(0)
+        };
+        self.metrics.cut(0)?;
+        self.metrics.append(&metrics)?;
+        let n_steps = self.job.config.n_steps;
+        report(&Progress { step: 0, n_steps, eta_s: f64::NAN, metrics, is_logged: true });
+        Ok(())
     }
 
     /// Applies a clipped gradient to parameters and average.
     fn step(&mut self, gradient: &[f32]) {
-        let config = self.config;
-        let step = self.optimiser.n_steps;
-        let rate = rate(config, step);
-        self.optimiser.step(self.network.trainable_mut(), gradient, rate);
+        let rate = self.rate(self.optimiser.n_steps);
+        let parameters = &mut self.network.trainable_mut()[self.trained.clone()];
+        self.optimiser.step(parameters, &gradient[self.trained.clone()], rate);
+        let decay = self.job.config.ema_decay;
+        if decay == 0.0 {
+            self.model.values[self.trained.clone()].copy_from_slice(parameters);
+            return;
+        }
         // Early on the average follows closely, so that the random start is forgotten: min(decay, (1 + n)/(10 + n)).
         let done = self.optimiser.n_steps as f64;
-        let fresh = (1.0 - config.ema_decay.min((1.0 + done) / (10.0 + done))) as f32;
-        for (average, &value) in self.model.values.iter_mut().zip(self.network.trainable_mut().iter()) {
+        let fresh = (1.0 - decay.min((1.0 + done) / (10.0 + done))) as f32;
+        for (average, &value) in self.model.values[self.trained.clone()].iter_mut().zip(parameters.iter()) {
             *average += fresh * (value - *average);
         }
     }
 
-    /// Measures the averaged model, saves it and the state; returns its component MAE in meV/Å, if there are
-    /// structures to measure it on.
-    fn checkpoint(&mut self, n_validation: usize) -> Result<Option<f64>, TrainError> {
-        let averaged: Network<f32> = self.model.network().map_err(ConfigError::from)?;
-        let n = n_validation.min(self.validation.len());
-        let subsets = [("validation species", false), ("validation species, ions", true)];
-        self.model.card.validation = subsets
-            .into_iter()
-            .filter_map(|(on, only_ions)| {
-                let chosen = |&i: &usize| !only_ions || self.validation.get(i).charge != 0;
-                let indices: Vec<usize> = (0..n).filter(chosen).collect();
-                if indices.is_empty() {
-                    return None;
-                }
-                let errors = validate(&averaged, self.validation, &indices);
-                Some(ValidationError {
-                    on: on.into(),
-                    n_structures: errors.n_structures,
-                    component_mae_mev_per_angstrom: errors.component_mae_mev_per_angstrom,
-                    euclidean_mev_per_angstrom: errors.euclidean_mev_per_angstrom,
-                })
-            })
-            .collect();
-        self.model.card.provenance = format!(
-            "mdet train, {} of {} steps of {} structures in {} orientations",
-            self.optimiser.n_steps, self.config.n_steps, self.config.structures_per_step, self.config.copies
-        );
-        self.state().write(&self.folder.join("state.safetensors"))?;
-        self.model.write(&self.folder.join("model.safetensors"))?;
-        Ok(self.model.card.validation.first().map(|error| error.component_mae_mev_per_angstrom))
+    /// After `done` steps: measures when it is time, writes a line of metrics when there is something new.
+    fn report(
+        &mut self,
+        done: u64,
+        window: &mut Window,
+        report: &mut dyn FnMut(&Progress),
+    ) -> Result<(), TrainError> {
+        let config = &self.job.config;
+        let is_last = done == config.n_steps;
+        let (mut metrics, s_per_step) = window.metrics(done, self.rate(done - 1));
+        let due = done.is_multiple_of(config.validate_every) || is_last;
+        if due {
+            self.measure(config.validation_structures)?;
+            metrics.validation_mae_mev_per_angstrom = self.error();
+            self.note_error(self.error())?;
+        }
+        let is_logged = done.is_multiple_of(LINE_EVERY) || is_last || (due && self.error().is_some());
+        if is_logged {
+            self.metrics.append(&metrics)?;
+            *window = Window::new();
+        }
+        let eta_s = s_per_step * (config.n_steps - done) as f64;
+        report(&Progress { step: done, n_steps: config.n_steps, eta_s, metrics, is_logged });
+        Ok(())
     }
 
-    fn log(&self, progress: &Progress) -> Result<(), TrainError> {
-        let path = self.folder.join("metrics.jsonl");
-        let line = serde_json::to_string(progress).expect("progress is plain data");
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-        file.and_then(|mut file| writeln!(file, "{line}")).map_err(|source| TrainError::Io { path, source })
+    /// Component MAE of the last measurement, meV/Å.
+    fn error(&self) -> Option<f64> {
+        self.model.card.validation.first().map(|error| error.component_mae_mev_per_angstrom)
+    }
+
+    /// Keeps the model if its error is the lowest.
+    fn note_error(&mut self, error: Option<f64>) -> Result<(), TrainError> {
+        if let Some(error) = error.filter(|error| *error < self.best) {
+            self.best = error;
+            self.write_model("best.safetensors")?;
+        }
+        Ok(())
+    }
+
+    /// Measures the averaged model on at most `n` validation structures, for its card.
+    fn measure(&mut self, n: usize) -> Result<(), TrainError> {
+        let validation = &self.job.validation;
+        let averaged: Network<f32> = self.model.network().map_err(ConfigError::from)?;
+        let all = evenly_spaced(validation.len(), n);
+        let ions: Vec<usize> = all.iter().copied().filter(|&i| validation.get(i).charge != 0).collect();
+        let kinds = [("validation structures", all), ("validation ions", ions)];
+        let measured = kinds.into_iter().filter(|(_, indices)| !indices.is_empty()).map(|(on, indices)| {
+            let errors = validate(&averaged, validation, &indices);
+            ValidationError {
+                on: on.into(),
+                n_structures: errors.n_structures,
+                component_mae_mev_per_angstrom: errors.component_mae_mev_per_angstrom,
+                euclidean_mev_per_angstrom: errors.euclidean_mev_per_angstrom,
+            }
+        });
+        self.model.card.validation = measured.collect();
+        Ok(())
+    }
+
+    /// Saves the model and then the state, so that a state never stands without its model.
+    fn checkpoint(&mut self) -> Result<(), TrainError> {
+        self.write_model("model.safetensors")?;
+        Ok(self.state().write(&self.folder.join("state.safetensors"))?)
+    }
+
+    fn write_model(&mut self, name: &str) -> Result<(), TrainError> {
+        let TrainConfig { n_steps, structures_per_step, copies, .. } = &self.job.config;
+        self.model.card.provenance = format!(
+            "mdet {}, {} of {n_steps} steps of {structures_per_step} structures in {copies} orientations",
+            if self.job.config.start.is_some() { "finetune" } else { "train" },
+            self.optimiser.n_steps
+        );
+        let path = self.folder.join(name);
+        self.model.write(&path).map_err(TrainError::model(&path))
+    }
+
+    fn rate(&self, step: u64) -> f64 {
+        let TrainConfig { learning_rate: highest, warmup_steps, n_steps, schedule, .. } = self.job.config;
+        learning_rate(step, highest, warmup_steps, n_steps, schedule)
+    }
+
+    /// A batch in words: the structures whose forces are no numbers, or else all of them.
+    fn describe(&self, indices: &[usize]) -> String {
+        let is_finite = |&&index: &&usize| {
+            let sample = Sample::new(&self.job.dataset.get(index), &mdet_core::Rotation::IDENTITY);
+            let mut forces = vec![0.0; 3 * sample.numbers.len()];
+            self.network.forward(&[sample.molecule()], &mut Tape::default(), &mut forces);
+            !forces.iter().all(|f| f.is_finite())
+        };
+        let wrong: Vec<usize> = indices.iter().filter(is_finite).copied().collect();
+        let (shown, what) = match wrong.len() {
+            0 => (indices, "all with finite forces"),
+            _ => (wrong.as_slice(), "with forces that are no numbers"),
+        };
+        let name = |&index: &usize| format!("{index} ({})", composition(self.job.dataset.get(index).numbers));
+        let names: Vec<String> = shown.iter().take(8).map(name).collect();
+        let more = if shown.len() > 8 { ", …" } else { "" };
+        format!("{} structures, {} {what}: {}{more}", indices.len(), shown.len(), names.join(", "))
     }
 }
 
@@ -268,91 +297,34 @@ impl<'a> Run<'a> {
 /// A run is made longer while its learning rate is constant; how often it is looked at changes nothing.
 fn continues(saved: &str, config: &TrainConfig) -> bool {
     toml::from_str::<TrainConfig>(saved).is_ok_and(|saved| {
-        let TrainConfig { n_steps, schedule, checkpoint_minutes, validation_structures, .. } = *config;
-        TrainConfig { n_steps, schedule, checkpoint_minutes, validation_structures, ..saved } == *config
+        let TrainConfig {
+            n_steps, schedule, checkpoint_minutes, validation_structures, validate_every, ..
+        } = *config;
+        TrainConfig { n_steps, schedule, checkpoint_minutes, validation_structures, validate_every, ..saved }
+            == *config
     })
 }
 
-fn rate(config: &TrainConfig, step: u64) -> f64 {
-    learning_rate(step, config.learning_rate, config.warmup_steps, config.n_steps, config.schedule)
+/// The range of the arena that is trained. The head's tensors are its end.
+fn trained(layout: &Layout, trained: Trained) -> Range<usize> {
+    let is_head = |tensor: &&Tensor| tensor.name.starts_with("heads.");
+    let head = layout.tensors().iter().find(is_head).map_or(0, |tensor| tensor.range.start);
+    match trained {
+        Trained::All => 0..layout.n_trainable(),
+        Trained::Head => head..layout.n_trainable(),
+    }
 }
 
-/// The matrices between two hidden vectors: of the layers, the composer and the pooling.
-fn inner_matrices(layout: &Layout) -> Vec<Matrix> {
+/// The matrices between two hidden vectors, of the layers, the composer and the pooling, that lie in `trained`.
+fn inner_matrices(layout: &Layout, trained: &Range<usize>) -> Vec<Matrix> {
     let is_inner = |tensor: &&Tensor| {
         let inside = ["layers.", "composer.", "decomposer."].iter().any(|part| tensor.name.starts_with(part));
-        inside && tensor.shape.len() == 2
+        inside && tensor.shape.len() == 2 && tensor.range.start >= trained.start
     };
     let matrix = |tensor: &Tensor| Matrix {
-        range: tensor.range.clone(),
+        range: tensor.range.start - trained.start..tensor.range.end - trained.start,
         n_rows: tensor.shape[0],
         n_columns: tensor.shape[1],
     };
     layout.tensors().iter().filter(is_inner).map(matrix).collect()
-}
-
-/// What the data cover, for the model's card.
-fn card(config: &TrainConfig, dataset: &Dataset) -> Card {
-    let structures = || (0..dataset.len()).map(|i| dataset.get(i));
-    let sorted = |mut values: Vec<i64>| {
-        values.sort_unstable();
-        values.dedup();
-        values
-    };
-    let elements = sorted(structures().flat_map(|s| s.numbers.iter().map(|&z| z.into())).collect());
-    let charges = sorted(structures().map(|s| s.charge.into()).collect());
-    let multiplicities = sorted(structures().map(|s| s.multiplicity.into()).collect());
-    let names: Vec<_> =
-        config.data.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy()).collect();
-    Card {
-        name: "mdet".into(),
-        trained_on: format!("{} structures of {}", dataset.len(), names.join(", ")),
-        domain: Some(Domain {
-            elements: elements.into_iter().map(|z| z as u8).collect(),
-            charges: charges.into_iter().map(|c| c as i32).collect(),
-            multiplicities: multiplicities.into_iter().map(|m| m as u32).collect(),
-            max_atoms: structures().map(|s| s.numbers.len()).max().unwrap_or(0),
-        }),
-        ..Card::default()
-    }
-}
-
-/// Sums since the last report.
-struct Window {
-    since: Instant,
-    loss: f64,
-    norm: f64,
-    n_steps: u64,
-    n_structures: usize,
-}
-
-impl Window {
-    fn new() -> Self {
-        Self { since: Instant::now(), loss: 0.0, norm: 0.0, n_steps: 0, n_structures: 0 }
-    }
-
-    fn add(&mut self, loss: f64, norm: f64, n_structures: usize) {
-        self.loss += loss;
-        self.norm = self.norm.max(norm);
-        self.n_steps += 1;
-        self.n_structures += n_structures;
-    }
-
-    /// The report of the steps so far; the next window begins.
-    fn report(&mut self, config: &TrainConfig, step: u64, error: Option<f64>) -> Progress {
-        let seconds = self.since.elapsed().as_secs_f64();
-        let n_steps = self.n_steps.max(1) as f64;
-        let progress = Progress {
-            step,
-            n_steps: config.n_steps,
-            loss_mev_per_angstrom: 1e3 * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM * self.loss / n_steps,
-            gradient_norm: self.norm,
-            learning_rate: rate(config, step),
-            structures_per_s: self.n_structures as f64 / seconds,
-            eta_s: seconds / n_steps * (config.n_steps - step) as f64,
-            validation_mae_mev_per_angstrom: error,
-        };
-        *self = Self::new();
-        progress
-    }
 }

@@ -4,7 +4,7 @@
 
 use mdet_data::{Dataset, ReadOptions};
 use mdet_model::{Frequencies, Model, ModelConfig};
-use mdet_train::{Batches, OptimiserName, Schedule, TrainConfig, TrainError, learning_rate, train};
+use mdet_train::{Batches, OptimiserName, Schedule, TrainConfig, TrainError, Trained, learning_rate, train};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +13,10 @@ fn config() -> TrainConfig {
     let published = ModelConfig::published();
     TrainConfig {
         start: None,
+        allow_new: false,
+        trained: Trained::All,
+        hold_out: 0.0,
+        validate_every: 30,
         data: vec![corpus.clone()],
         validation: vec![corpus],
         reading: ReadOptions::default(),
@@ -30,15 +34,15 @@ fn config() -> TrainConfig {
         seed: 3,
         checkpoint_minutes: 60.0,
         validation_structures: 6,
-        frequencies: Frequencies::Integer,
-        model: ModelConfig {
+        frequencies: Some(Frequencies::Integer),
+        model: Some(ModelConfig {
             n_layers: 1,
             width: 16,
             n_heads: 2,
             n_gaussians: 8,
             n_frequencies: 3,
             ..published
-        },
+        }),
     }
 }
 
@@ -71,7 +75,7 @@ fn a_stopped_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit_on_any_thre
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["step"].as_u64().unwrap())
         .collect();
-    assert_eq!(steps, [50, 100]);
+    assert_eq!(steps, [30, 50, 60, 90, 100]);
 }
 
 #[test]
@@ -169,5 +173,5 @@ fn settings_out_of_range_are_named() {
     assert!(wrong(|c| c.learning_rate = f64::NAN).contains("learning_rate"));
     assert!(wrong(|c| c.structures_per_step = 0).contains("structures_per_step"));
     assert!(wrong(|c| c.ema_decay = 1.0).contains("ema_decay"));
-    assert!(wrong(|c| c.model.width = 18).contains("width"));
+    assert!(wrong(|c| c.model.as_mut().unwrap().width = 18).contains("width"));
 }

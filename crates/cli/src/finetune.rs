@@ -1,0 +1,86 @@
+//! `mdet finetune`: the paper's recipe for taking a model to new data.
+
+use crate::config::configured;
+use crate::data::ReadArgs;
+use crate::train::{RunArgs, carry_out};
+use crate::{AnyError, Done};
+use clap::Args;
+use mdet_train::{TrainConfig, Trained};
+use std::path::PathBuf;
+use toml::Table;
+
+/// Fine-tune a model on labelled structures, by the recipe of the MD-ET paper unless told otherwise.
+///
+/// 2000 steps of 250 rotated copies (125 structures in two orientations each), AdamW, learning rate 5e-5 after a
+/// warm-up of 100 steps, cosine to zero, no average of the weights. At step 0 it tells the model's own error on the
+/// new data. The built-in model takes about 2 s a step and core on molecules of 9 atoms and 12 s on 21 atoms; the ETA
+/// is right after a minute. Memory: below 1 GB.
+///
+/// The folder gets model.safetensors (the last weights), best.safetensors (those of the lowest validation error), the
+/// resolved configuration, metrics and the state for --resume. Ctrl-C saves and ends (exit code 130).
+///
+/// Examples:
+///
+///   mdet finetune built-in aspirin.xyz -o aspirin
+///
+///   mdet finetune built-in rmd17_ethanol.npz --hold-out 50 --lr 2e-3 --set optimiser=muon
+#[derive(Args)]
+pub(crate) struct FinetuneArgs {
+    /// Model to start from: a file, or `built-in`.
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+    /// Labelled structures of any format that `mdet data info` reads.
+    #[arg(value_name = "DATA", required = true)]
+    data: Vec<PathBuf>,
+    /// Structures to measure errors on; repeatable [default: a part of DATA is held out].
+    #[arg(long, value_name = "DATA")]
+    validation: Vec<PathBuf>,
+    /// Structures of DATA to hold out for validation: a number, or a share below 1; 0 for none [default: 0.05].
+    #[arg(long, value_name = "N", conflicts_with = "validation")]
+    hold_out: Option<f64>,
+    /// Optimiser steps [default: 2000].
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Copies per step; every structure comes in two orientations [default: 250].
+    #[arg(long, value_name = "N", value_parser = even)]
+    batch: Option<usize>,
+    /// Highest learning rate [default: 5e-5].
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Train the force head alone.
+    #[arg(long)]
+    head_only: bool,
+    /// Train on elements, charges and multiplicities too that the model never saw.
+    #[arg(long)]
+    allow_new: bool,
+    #[command(flatten)]
+    reading: ReadArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+fn even(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n: &usize| *n > 0 && n.is_multiple_of(2));
+    number.ok_or_else(|| "expected an even number above 0: two copies of every structure".into())
+}
+
+pub(crate) fn run(args: &FinetuneArgs) -> Result<Done, AnyError> {
+    let recipe = TrainConfig::finetune(args.model.clone(), args.data.clone());
+    let default_hold_out = if args.validation.is_empty() { recipe.hold_out } else { 0.0 };
+    let config = TrainConfig {
+        validation: args.validation.clone(),
+        reading: args.reading.options(),
+        hold_out: args.hold_out.unwrap_or(default_hold_out),
+        n_steps: args.steps.unwrap_or(recipe.n_steps),
+        warmup_steps: recipe.warmup_steps.min(args.steps.unwrap_or(recipe.n_steps)),
+        structures_per_step: args.batch.map_or(recipe.structures_per_step, |copies| copies / recipe.copies),
+        learning_rate: args.lr.unwrap_or(recipe.learning_rate),
+        trained: if args.head_only { Trained::Head } else { Trained::All },
+        allow_new: args.allow_new,
+        ..recipe
+    };
+    let config = configured(Table::try_from(config)?, &args.run.settings)?;
+    let name = args.data[0].file_stem().unwrap_or_default().to_string_lossy();
+    let folder = args.run.out.clone().unwrap_or_else(|| format!("{name}-finetune").into());
+    carry_out(config, &folder, &args.run)
+}

@@ -1,0 +1,109 @@
+//! Why a training run ends early or does not begin.
+
+use crate::{CheckpointError, ConfigError};
+use mdet_data::DataError;
+use mdet_model::ModelError;
+use std::path::{Path, PathBuf};
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting out of range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Training data that cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// State that cannot be saved or resumed.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A model that cannot be read or written.
+    #[error("{path}")]
+    Model {
+        /// The file, or `built-in`.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ModelError,
+    },
+    /// A file of the run folder that cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A metrics file that this program did not write.
+    #[error("{path}:{line}: expected a line of metrics, found {found:?}")]
+    Metrics {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// Its text.
+        found: String,
+    },
+    /// The folder holds a run of another configuration.
+    #[error(
+        "{path} holds another configuration: resume with the one it was started with (only n_steps, schedule, \
+         checkpoint_minutes and validation_structures may change)"
+    )]
+    OtherRun {
+        /// The configuration file.
+        path: PathBuf,
+    },
+    /// The model to start from is of another architecture.
+    #[error("{path}: start: this model's architecture is not the one under [model]")]
+    OtherArchitecture {
+        /// The model file.
+        path: PathBuf,
+    },
+    /// The training data hold no structure.
+    #[error("data: expected labelled structures, found none")]
+    NoStructures,
+    /// As many structures held out as there are.
+    #[error("hold_out = {hold_out}: expected fewer than the {n_structures} structures of the data")]
+    HoldOut {
+        /// Structures to hold out.
+        hold_out: usize,
+        /// Structures there are.
+        n_structures: usize,
+    },
+    /// Data outside of what the start model was trained on.
+    #[error(
+        "the data hold {found}, which the start model never saw; it was trained on {covered}. \
+         allow_new = true (--allow-new) trains on them all the same"
+    )]
+    NewToModel {
+        /// Elements, charges and multiplicities, each with the first structure that has it.
+        found: String,
+        /// What the model has seen.
+        covered: String,
+    },
+    /// Loss or gradient is no number any more.
+    #[error(
+        "step {step}: the loss is {loss} and the gradient's norm {norm}, in a batch of {batch}; the last checkpoint is \
+         kept. Lower learning_rate, or look at these structures"
+    )]
+    NotFinite {
+        /// The step, from 0.
+        step: u64,
+        /// Its loss, Hartree/Bohr.
+        loss: f64,
+        /// Its gradient's norm.
+        norm: f64,
+        /// Its structures.
+        batch: String,
+    },
+}
+
+impl TrainError {
+    /// A model's error with its file; the system's errors name the file themselves.
+    pub(crate) fn model(path: &Path) -> impl Fn(ModelError) -> Self {
+        let path = path.to_path_buf();
+        move |source| match source {
+            ModelError::Io { path, source } => Self::Io { path, source },
+            source => Self::Model { path: path.clone(), source },
+        }
+    }
+}
