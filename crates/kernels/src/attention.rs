@@ -7,6 +7,8 @@
 //! so that a tile's k and v2 stay in the second-level cache and its weights α, tile × N, in the first. Scores have j
 //! along vector lanes, sums over l and j channels. The backward pass recomputes α.
 
+mod backward;
+mod gradient;
 mod pack;
 mod tile;
 
@@ -14,7 +16,9 @@ use crate::Real;
 use crate::isa::{Isa, dispatched};
 use crate::vector::{MOST_LANES, Vector};
 use pack::{Channels, Scratch, transpose_rows};
-use tile::{Rows, Tile, gather, normalise, products, scores, weights};
+use tile::{Rows, Tile, gather, scores};
+
+pub use backward::triangular_attention_backward;
 
 /// Sizes of one molecule's attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub struct AttentionShape {
 const VECTORS: usize = 2;
 /// Atoms j in a tile of the back end with the longest vectors.
 const MOST_COLUMNS: usize = VECTORS * MOST_LANES;
-/// Atoms i in a tile where registers are many.
+/// Atoms i in a tile.
 const MOST_ROWS: usize = 4;
 
 impl AttentionShape {
@@ -47,15 +51,32 @@ impl AttentionShape {
     /// Elements of working memory of the forward pass.
     pub fn forward_scratch(self) -> usize {
         let (n, dp) = (self.n_atoms, self.padded_channels());
-        let panels = 2 * n * MOST_COLUMNS * dp + MOST_COLUMNS * dp;
-        panels + 2 * n * n * dp + MOST_ROWS * (n + 1) * MOST_COLUMNS + MOST_LANES
+        let (panel, rows) = (n * MOST_COLUMNS * dp, MOST_ROWS * n * dp);
+        2 * panel + MOST_COLUMNS * dp + 2 * rows + MOST_ROWS * (n + 1) * MOST_COLUMNS + MOST_LANES
     }
 
     /// Elements of working memory of the backward pass.
     pub fn backward_scratch(self) -> usize {
         let (n, dp) = (self.n_atoms, self.padded_channels());
-        let panels = 6 * n * MOST_COLUMNS * dp + 2 * MOST_ROWS * MOST_COLUMNS * dp;
-        panels + 4 * n * n * dp + MOST_ROWS * (2 * n + 1) * MOST_COLUMNS + MOST_LANES
+        let (panel, rows) = (n * MOST_COLUMNS * dp, MOST_ROWS * n * dp);
+        let of_dout = 2 * MOST_ROWS * MOST_COLUMNS * dp;
+        6 * panel + of_dout + 2 * rows + 2 * MOST_ROWS * (n + 1) * MOST_COLUMNS + MOST_LANES
+    }
+
+    /// A tile of `n_columns` atoms j.
+    #[inline(always)]
+    fn tile<I: Isa, T: Real>(self, n_columns: usize) -> Tile {
+        let columns = n_columns.next_multiple_of(T::Lanes::<I::Narrow>::LANES);
+        Tile { n: self.n_atoms, d_head: self.d_head, dp: self.padded_channels(), columns, n_columns }
+    }
+}
+
+/// Atoms i of the next tile when `n_left` are left.
+fn rows_of_tile(n_left: usize) -> usize {
+    match n_left {
+        4.. => 4,
+        2.. => 2,
+        _ => 1,
     }
 }
 
@@ -73,54 +94,89 @@ dispatched! {
         assert!(i_range.end <= n, "{i_range:?} of {n} atoms");
         let columns = VECTORS * T::Lanes::<I>::LANES;
         let mut scratch = Scratch::aligned(scratch);
-        let [kt, v2] = [(); 2].map(|()| scratch.take(n * columns * dp));
-        let rows = scratch.take(columns * dp);
-        let [q, v1] = [(); 2].map(|()| scratch.take(n_rows * n * dp));
+        let (kt, v2) = (scratch.take(n * columns * dp), scratch.take(n * columns * dp));
+        let k = scratch.take(columns * dp);
+        let (q, v1) = (scratch.take(MOST_ROWS * n * dp), scratch.take(MOST_ROWS * n * dp));
         let alpha = scratch.take(MOST_ROWS * n * columns);
         let inverse_sum = scratch.take(MOST_ROWS * columns);
         let channels = Channels { stride: 4 * width, d_head, padded: dp };
         for head in 0..n_heads {
             let column = |kind: usize| kind * width + head * d_head;
-            channels.pack::<I, T>(qkvv, i_range.start * n, column(0), inverse_root::<T>(d_head), q);
-            channels.pack::<I, T>(qkvv, i_range.start * n, column(2), T::ONE, v1);
             for j in (0..n).step_by(columns) {
                 let n_columns = columns.min(n - j);
+                let tile = shape.tile::<I, T>(n_columns);
                 for l in 0..n {
-                    channels.pack_padded::<I, T>(qkvv, l * n + j, n_columns, column(1), rows);
-                    transpose_rows::<I, T>(rows, n_columns, dp, columns, &mut kt[l * columns * dp..]);
-                    let v2 = &mut v2[l * columns * dp..][..columns * dp];
-                    channels.pack_padded::<I, T>(qkvv, l * n + j, n_columns, column(3), v2);
+                    let k = &mut k[..n_columns * dp];
+                    channels.pack::<I, T>(qkvv, l * n + j, column(1), T::ONE, k);
+                    transpose_rows::<I, T>(tile, k, &mut kt[l * dp * tile.columns..]);
+                    let v2 = &mut v2[l * n_columns * dp..][..n_columns * dp];
+                    channels.pack::<I, T>(qkvv, l * n + j, column(3), T::ONE, v2);
                 }
+                let rows = Rows { width, first: j, column: head * d_head };
                 let mut i = 0;
                 while i < n_rows {
-                    let tile = Tile { n, d_head, dp, columns, n_columns };
-                    let left = &q[i * n * dp..];
-                    let (v1, out) = (&v1[i * n * dp..], &mut out[i * n * width..]);
-                    let rows = Rows { width, first: j, column: head * d_head };
-                    i += match n_rows - i {
-                        4.. if I::PANEL == 4 => {
-                            scores_of::<I, T, 4>(tile, left, kt, alpha, inverse_sum);
-                            gather::<I, T, 4>(tile, v1, v2, alpha, inverse_sum, rows, out);
-                            4
-                        }
-                        2.. => {
-                            scores_of::<I, T, 2>(tile, left, kt, alpha, inverse_sum);
-                            gather::<I, T, 2>(tile, v1, v2, alpha, inverse_sum, rows, out);
-                            2
-                        }
-                        _ => {
-                            scores_of::<I, T, 1>(tile, left, kt, alpha, inverse_sum);
-                            gather::<I, T, 1>(tile, v1, v2, alpha, inverse_sum, rows, out);
-                            1
-                        }
-                    };
+                    let own = rows_of_tile(n_rows - i);
+                    let first = (i_range.start + i) * n;
+                    let (q, v1) = (&mut q[..own * n * dp], &mut v1[..own * n * dp]);
+                    channels.pack::<I, T>(qkvv, first, column(0), inverse_root::<T>(d_head), q);
+                    channels.pack::<I, T>(qkvv, first, column(2), T::ONE, v1);
+                    let given = [&*q, &*v1, &*kt, &*v2];
+                    let (weight, out) = ([&mut *alpha, &mut *inverse_sum], &mut out[i * n * width..]);
+                    match own {
+                        4 => forward_tile::<I, T, 4>(tile, given, weight, rows, out),
+                        2 => forward_tile::<I, T, 2>(tile, given, weight, rows, out),
+                        _ => forward_tile::<I, T, 1>(tile, given, weight, rows, out),
+                    }
+                    i += own;
                 }
             }
         }
     }
 }
 
-/// Unnormalised weights of a tile and 1/Σ, with as many vectors of j as the tile needs.
+/// Whether the registers hold the sums of four rows beside their operands, where each row has several.
+#[inline(always)]
+const fn has_many_registers<I: Isa>() -> bool {
+    I::PANEL == 4
+}
+
+/// The output of `R` rows.
+#[inline(always)]
+fn forward_tile<I: Isa, T: Real, const R: usize>(
+    tile: Tile,
+    [q, v1, kt, v2]: [&[T]; 4],
+    [alpha, inverse_sum]: [&mut [T]; 2],
+    rows: Rows,
+    out: &mut [T],
+) {
+    scores_of::<I, T, R>(tile, q, kt, alpha, inverse_sum);
+    if R < 4 || has_many_registers::<I>() {
+        gather::<I, T, R>(tile, v1, v2, [alpha, inverse_sum], rows, out);
+    } else {
+        for r in (0..R).step_by(2) {
+            let weights = [&alpha[r * tile.n * tile.columns..], &inverse_sum[r * tile.columns..]];
+            let out = &mut out[r * tile.n * rows.width..];
+            gather::<I, T, 2>(tile, &v1[r * tile.n * tile.dp..], v2, weights, rows, out);
+        }
+    }
+}
+
+/// Calls a function of `<I, T, R, vectors>` with as few and as wide vectors as cover a tile's columns.
+macro_rules! with_vectors {
+    ($function:ident::<$isa:ident, $real:ident, $rows:ident>, $tile:expr, ($($arg:expr),*)) => {
+        match ($tile.columns / $real::Lanes::<$isa::Narrow>::LANES,
+               $real::Lanes::<$isa>::LANES / $real::Lanes::<$isa::Narrow>::LANES) {
+            (1, 1) | (2, 2) => $function::<$isa, $real, $rows, 1>($($arg),*),
+            (2, 1) | (4, 2) => $function::<$isa, $real, $rows, 2>($($arg),*),
+            (1, _) => $function::<$isa::Narrow, $real, $rows, 1>($($arg),*),
+            _ => $function::<$isa::Narrow, $real, $rows, 3>($($arg),*),
+        }
+    };
+}
+
+use with_vectors;
+
+/// Unnormalised weights of a tile and 1/Σ.
 #[inline(always)]
 fn scores_of<I: Isa, T: Real, const R: usize>(
     tile: Tile,
@@ -129,129 +185,7 @@ fn scores_of<I: Isa, T: Real, const R: usize>(
     alpha: &mut [T],
     inverse_sum: &mut [T],
 ) {
-    if tile.n_columns > T::Lanes::<I>::LANES {
-        scores::<I, T, R, VECTORS>(tile, q, kt, alpha, inverse_sum);
-    } else {
-        scores::<I, T, R, 1>(tile, q, kt, alpha, inverse_sum);
-    }
-}
-
-dispatched! {
-    /// Gradient of [`triangular_attention`] over all i.
-    ///
-    /// qkvv as there; dout: `[n·n, width]`; dqkvv: `[n·n, 4·width]`, overwritten; scratch: at least
-    /// [`AttentionShape::backward_scratch`] elements of any content.
-    pub fn triangular_attention_backward<I: Isa, T: Real>(
-        shape: AttentionShape, qkvv: &[T], dout: &[T], dqkvv: &mut [T], scratch: &mut [T],
-    ) {
-        let AttentionShape { n_atoms: n, n_heads, d_head } = shape;
-        let (width, dp) = (shape.width(), shape.padded_channels());
-        assert_eq!((qkvv.len(), dout.len()), (n * n * 4 * width, n * n * width), "attention of {n} atoms");
-        assert_eq!(dqkvv.len(), qkvv.len());
-        let columns = VECTORS * T::Lanes::<I>::LANES;
-        let mut scratch = Scratch::aligned(scratch);
-        let [kt, v2t, k, v2, dk, dv2] = [(); 6].map(|()| scratch.take(n * columns * dp));
-        let [q, v1, dq, dv1] = [(); 4].map(|()| scratch.take(n * n * dp));
-        let [dout_rows, dout_t] = [(); 2].map(|()| scratch.take(MOST_ROWS * columns * dp));
-        let [alpha, ds] = [(); 2].map(|()| scratch.take(MOST_ROWS * n * columns));
-        let inverse_sum = scratch.take(MOST_ROWS * columns);
-        let channels = Channels { stride: 4 * width, d_head, padded: dp };
-        let of_out = Channels { stride: width, ..channels };
-        for head in 0..n_heads {
-            let column = |kind: usize| kind * width + head * d_head;
-            channels.pack::<I, T>(qkvv, 0, column(0), inverse_root::<T>(d_head), q);
-            channels.pack::<I, T>(qkvv, 0, column(2), T::ONE, v1);
-            dq.fill(T::ZERO);
-            dv1.fill(T::ZERO);
-            for j in (0..n).step_by(columns) {
-                let n_columns = columns.min(n - j);
-                for l in 0..n {
-                    let panel = l * columns * dp..(l + 1) * columns * dp;
-                    for (kind, rows, lanes) in [(1, &mut *k, &mut *kt), (3, &mut *v2, &mut *v2t)] {
-                        let (rows, lanes) = (&mut rows[panel.clone()], &mut lanes[panel.clone()]);
-                        channels.pack_padded::<I, T>(qkvv, l * n + j, n_columns, column(kind), rows);
-                        transpose_rows::<I, T>(rows, n_columns, dp, columns, lanes);
-                    }
-                }
-                dk.fill(T::ZERO);
-                dv2.fill(T::ZERO);
-                let tile = Tile { n, d_head, dp, columns, n_columns };
-                let mut i = 0;
-                while i < n {
-                    let n_rows = match n - i {
-                        4.. if I::PANEL == 4 => 4,
-                        2.. => 2,
-                        _ => 1,
-                    };
-                    for r in 0..n_rows {
-                        let own = r * columns * dp..(r + 1) * columns * dp;
-                        let rows = &mut dout_rows[own.clone()];
-                        of_out.pack_padded::<I, T>(dout, (i + r) * n + j, n_columns, head * d_head, rows);
-                        transpose_rows::<I, T>(rows, n_columns, dp, columns, &mut dout_t[own]);
-                    }
-                    let of_tile = i * n * dp..(i + n_rows) * n * dp;
-                    let (q, v1) = (&q[of_tile.clone()], &v1[of_tile.clone()]);
-                    let (dq, dv1) = (&mut dq[of_tile.clone()], &mut dv1[of_tile]);
-                    let given = Given { q, v1, kt, v2t, k, v2, dout_rows, dout_t };
-                    let mut weight = Weight { alpha, ds, inverse_sum };
-                    match n_rows {
-                        4 => backward_tile::<I, T, 4>(tile, given, &mut weight, [dq, dv1, dk, dv2]),
-                        2 => backward_tile::<I, T, 2>(tile, given, &mut weight, [dq, dv1, dk, dv2]),
-                        _ => backward_tile::<I, T, 1>(tile, given, &mut weight, [dq, dv1, dk, dv2]),
-                    }
-                    i += n_rows;
-                }
-                for l in 0..n {
-                    let panel = l * columns * dp..(l * columns + n_columns) * dp;
-                    channels.unpack::<I, T>(&dk[panel.clone()], T::ONE, dqkvv, l * n + j, column(1));
-                    channels.unpack::<I, T>(&dv2[panel], T::ONE, dqkvv, l * n + j, column(3));
-                }
-            }
-            channels.unpack::<I, T>(dq, inverse_root::<T>(d_head), dqkvv, 0, column(0));
-            channels.unpack::<I, T>(dv1, T::ONE, dqkvv, 0, column(2));
-        }
-    }
-}
-
-/// What a tile of the backward pass reads: the tile's rows of q, v1 and dout, and the panel's k and v2, both with
-/// channels along lanes and with j along lanes (`t`). q carries the factor 1/√d_head.
-#[derive(Clone, Copy)]
-struct Given<'a, T> {
-    q: &'a [T],
-    v1: &'a [T],
-    kt: &'a [T],
-    v2t: &'a [T],
-    k: &'a [T],
-    v2: &'a [T],
-    dout_rows: &'a [T],
-    dout_t: &'a [T],
-}
-
-/// A tile's weights and their gradients: working memory.
-struct Weight<'a, T> {
-    alpha: &'a mut [T],
-    ds: &'a mut [T],
-    inverse_sum: &'a mut [T],
-}
-
-/// Adds a tile's part of the gradients of q, v1 (its own rows), k and v2 (the panel's).
-#[inline(always)]
-fn backward_tile<I: Isa, T: Real, const R: usize>(
-    tile: Tile,
-    given: Given<'_, T>,
-    weight: &mut Weight<'_, T>,
-    gradients: [&mut [T]; 4],
-) {
-    let Weight { alpha, ds, inverse_sum } = weight;
-    scores_of::<I, T, R>(tile, given.q, given.kt, alpha, inverse_sum);
-    if tile.n_columns > T::Lanes::<I>::LANES {
-        weights::<I, T, R, VECTORS>(tile, given.v1, given.v2t, given.dout_t, ds);
-    } else {
-        weights::<I, T, R, 1>(tile, given.v1, given.v2t, given.dout_t, ds);
-    }
-    normalise::<I, T, R>(tile, inverse_sum, alpha, ds);
-    let Given { q, v1, k, v2, dout_rows, .. } = given;
-    products::<I, T, R>(tile, [alpha, ds], [q, v1, k, v2, dout_rows], gradients);
+    with_vectors!(scores::<I, T, R>, tile, (tile, q, kt, alpha, inverse_sum));
 }
 
 /// 1/√d_head.

@@ -12,6 +12,8 @@ pub trait Isa {
     type F32: Vector<f32>;
     /// One register of f64.
     type F64: Vector<f64>;
+    /// A back end of half the vector length where the processor has one, else this one: for what is left of a row.
+    type Narrow: Isa;
     /// Vectors side by side in a tile of a matrix product: 6 × as many sums fit the registers with their operands.
     const PANEL: usize;
     /// a·b + c, in one rounding where the instruction exists.
@@ -35,6 +37,7 @@ pub struct Separate;
 impl Isa for X86Avx512 {
     type F32 = crate::vector::Avx512F32;
     type F64 = crate::vector::Avx512F64;
+    type Narrow = X86Avx2;
     const PANEL: usize = 4;
     #[inline(always)]
     fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
@@ -46,6 +49,7 @@ impl Isa for X86Avx512 {
 impl Isa for X86Avx2 {
     type F32 = crate::vector::Avx2F32;
     type F64 = crate::vector::Avx2F64;
+    type Narrow = Self;
     const PANEL: usize = 2;
     #[inline(always)]
     fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
@@ -57,6 +61,7 @@ impl Isa for X86Avx2 {
 impl Isa for Fused {
     type F32 = Array<f32, true>;
     type F64 = Array<f64, true>;
+    type Narrow = Self;
     const PANEL: usize = 2;
     #[inline(always)]
     fn mul_add<T: Real>(a: T, b: T, c: T) -> T {
@@ -68,6 +73,7 @@ impl Isa for Fused {
 impl Isa for Separate {
     type F32 = Array<f32, false>;
     type F64 = Array<f64, false>;
+    type Narrow = Self;
     const PANEL: usize = 2;
     #[inline(always)]
     fn mul_add<T: Real>(a: T, b: T, c: T) -> T {

@@ -31,8 +31,5 @@ pub use norm::{add_layer_norm, layer_norm, layer_norm_backward};
 pub use radial::{RadialBasis, radial_backward, radial_features};
 pub use real::Real;
 
-/// Width of the fixed-length inner loops that the compiler turns into vector instructions.
-const LANES: usize = 8;
-
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,9 @@
 //!
 //! The backward pass recomputes mean and variance from x, which costs less than the memory to keep them.
 
+use crate::Real;
 use crate::isa::{Isa, dispatched};
-use crate::{LANES, Real};
+use crate::vector::Vector;
 
 /// ε under the root, as in the authors' model.
 const EPSILON: f64 = 1e-5;
@@ -27,114 +28,149 @@ dispatched! {
         let rows = x.chunks_exact(width).zip(y.chunks_exact(width));
         let outputs = sum.chunks_exact_mut(width).zip(out.chunks_exact_mut(width));
         for ((x, y), (sum, out)) in rows.zip(outputs) {
-            for c in 0..width {
-                sum[c] = x[c] + y[c];
+            for (sum, (&x, &y)) in sum.iter_mut().zip(x.iter().zip(y)) {
+                *sum = x + y;
             }
-            for (s, &b) in sum.iter_mut().zip(bias) {
-                *s += b;
+            for (sum, &bias) in sum.iter_mut().zip(bias) {
+                *sum += bias;
             }
             normalise::<I, T>(sum, scale, shift, out);
         }
     }
 }
 
+/// Rows whose gradients are computed together, so that those of γ and β are loaded and stored once for all.
+const ROWS: usize = 4;
+
 dispatched! {
-    /// Gradient of `layer_norm`: dx from dy\[rows, width\], or dx + its old value with `ADD`ition by the caller's
-    /// choice of `residual` (the gradient that reaches x past the norm; empty for none). dγ and dβ are added to.
+    /// Gradient of `layer_norm`: dx from dy\[rows, width\], plus `residual`\[rows, width\] (the gradient that reaches
+    /// x past the norm; empty for none). dγ and dβ are added to.
     pub fn layer_norm_backward<I: Isa, T: Real>(
         x: &[T], scale: &[T], dy: &[T], residual: &[T], dx: &mut [T], dscale: &mut [T], dshift: &mut [T],
     ) {
         let width = scale.len();
-        for (row, (x, dy)) in x.chunks_exact(width).zip(dy.chunks_exact(width)).enumerate() {
-            let dx = &mut dx[row * width..(row + 1) * width];
-            let (mean, inverse_deviation) = moments::<I, T>(x);
-            // With h = (x − mean)/deviation and g = dy·γ:  dx = (g − ⟨g⟩ − h⟨g·h⟩)/deviation.
-            for c in 0..width {
-                let h = (x[c] - mean) * inverse_deviation;
-                dscale[c] = I::mul_add(dy[c], h, dscale[c]);
-                dshift[c] += dy[c];
-                dx[c] = dy[c] * scale[c];
+        assert!(dy.len() == x.len() && dx.len() == x.len() && (residual.is_empty() || residual.len() == x.len()));
+        assert!(dscale.len() == width && dshift.len() == width);
+        let n_rows = x.len() / width;
+        let mut row = 0;
+        while row < n_rows {
+            let n = if n_rows - row >= ROWS { ROWS } else { 1 };
+            let own = row * width..(row + n) * width;
+            let residual = if residual.is_empty() { residual } else { &residual[own.clone()] };
+            let given = [&x[own.clone()], &dy[own.clone()], residual, scale];
+            let gradients = [&mut dx[own], &mut *dscale, &mut *dshift];
+            match n {
+                ROWS => rows_backward::<I, T, ROWS>(given, gradients),
+                _ => rows_backward::<I, T, 1>(given, gradients),
             }
-            let mean_g = sum::<T>(dx) / T::from_f64(width as f64);
-            let mean_gh = covariance::<I, T>(dx, x, mean) * inverse_deviation / T::from_f64(width as f64);
-            for c in 0..width {
-                let h = (x[c] - mean) * inverse_deviation;
-                dx[c] = (dx[c] - mean_g - h * mean_gh) * inverse_deviation;
-            }
-            if !residual.is_empty() {
-                for (d, &r) in dx.iter_mut().zip(&residual[row * width..(row + 1) * width]) {
-                    *d += r;
-                }
-            }
+            row += n;
         }
     }
+}
+
+/// `R` rows of [`layer_norm_backward`]. With h = (x − mean)/deviation and g = dy·γ:
+/// dx = (g − ⟨g⟩ − h⟨g·h⟩)/deviation.
+#[inline(always)]
+fn rows_backward<I: Isa, T: Real, const R: usize>(
+    [x, dy, residual, scale]: [&[T]; 4],
+    [dx, dscale, dshift]: [&mut [T]; 3],
+) {
+    let (lanes, splat, width) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat, scale.len());
+    let load = |slice: &[T], at: usize| T::Lanes::<I>::load(&slice[at..]);
+    let whole = width / lanes * lanes;
+    let (mut moments, mut means) = ([(T::ZERO, T::ZERO); R], [(T::ZERO, T::ZERO); R]);
+    for r in 0..R {
+        let (x, dy) = (&x[r * width..(r + 1) * width], &dy[r * width..(r + 1) * width]);
+        moments[r] = self::moments::<I, T>(x);
+        means[r] = gradient_means::<I, T>(x, dy, scale, moments[r]);
+    }
+    for c in (0..whole).step_by(lanes) {
+        let scale = load(scale, c);
+        let (mut of_scale, mut of_shift) = (load(dscale, c), load(dshift, c));
+        for r in 0..R {
+            let ((mean, inverse_deviation), (mean_g, mean_gh)) = (moments[r], means[r]);
+            let dy = load(dy, r * width + c);
+            let h = load(x, r * width + c).sub(splat(mean)).mul(splat(inverse_deviation));
+            of_scale = dy.mul_add(h, of_scale);
+            of_shift = of_shift.add(dy);
+            let g = dy.mul(scale).sub(splat(mean_g));
+            let mut d = h.mul_add(splat(-mean_gh), g).mul(splat(inverse_deviation));
+            if !residual.is_empty() {
+                d = d.add(load(residual, r * width + c));
+            }
+            d.store(&mut dx[r * width + c..]);
+        }
+        of_scale.store(&mut dscale[c..]);
+        of_shift.store(&mut dshift[c..]);
+    }
+    for (r, c) in (0..R).flat_map(|r| (whole..width).map(move |c| (r, c))) {
+        let ((mean, inverse_deviation), (mean_g, mean_gh)) = (moments[r], means[r]);
+        let at = r * width + c;
+        let h = (x[at] - mean) * inverse_deviation;
+        dscale[c] = I::mul_add(dy[at], h, dscale[c]);
+        dshift[c] += dy[at];
+        let d = I::mul_add(h, -mean_gh, dy[at] * scale[c] - mean_g) * inverse_deviation;
+        dx[at] = if residual.is_empty() { d } else { d + residual[at] };
+    }
+}
+
+/// (⟨g⟩, ⟨g·h⟩) of one row.
+#[inline(always)]
+fn gradient_means<I: Isa, T: Real>(
+    x: &[T],
+    dy: &[T],
+    scale: &[T],
+    (mean, inverse_deviation): (T, T),
+) -> (T, T) {
+    let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
+    let whole = x.len() / lanes * lanes;
+    let (mut sum_g, mut sum_gx) = (splat(T::ZERO), splat(T::ZERO));
+    for c in (0..whole).step_by(lanes) {
+        let g = T::Lanes::<I>::load(&dy[c..]).mul(T::Lanes::<I>::load(&scale[c..]));
+        sum_g = sum_g.add(g);
+        sum_gx = g.mul_add(T::Lanes::<I>::load(&x[c..]).sub(splat(mean)), sum_gx);
+    }
+    let (mut sum_g, mut sum_gx) = (sum_g.sum(), sum_gx.sum());
+    for c in whole..x.len() {
+        let g = dy[c] * scale[c];
+        sum_g += g;
+        sum_gx = I::mul_add(g, x[c] - mean, sum_gx);
+    }
+    let count = T::from_f64(x.len() as f64);
+    (sum_g / count, sum_gx * inverse_deviation / count)
 }
 
 #[inline(always)]
 fn normalise<I: Isa, T: Real>(x: &[T], scale: &[T], shift: &[T], y: &mut [T]) {
     let (mean, inverse_deviation) = moments::<I, T>(x);
-    for c in 0..scale.len() {
-        y[c] = I::mul_add((x[c] - mean) * inverse_deviation, scale[c], shift[c]);
+    for ((y, &x), (&scale, &shift)) in y.iter_mut().zip(x).zip(scale.iter().zip(shift)) {
+        *y = I::mul_add((x - mean) * inverse_deviation, scale, shift);
     }
 }
 
 /// (mean, 1/√(variance + ε)) of one row.
 #[inline(always)]
 fn moments<I: Isa, T: Real>(x: &[T]) -> (T, T) {
+    let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
+    let (whole, rest) = x.split_at(x.len() / lanes * lanes);
     let count = T::from_f64(x.len() as f64);
-    let mean = sum(x) / count;
-    let mut parts = [T::ZERO; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let mut rest = T::ZERO;
-    for &value in chunks.remainder() {
-        rest = I::mul_add(value - mean, value - mean, rest);
+    let mut sum = splat(T::ZERO);
+    for x in whole.chunks_exact(lanes) {
+        sum = sum.add(T::Lanes::<I>::load(x));
     }
-    for chunk in chunks {
-        for lane in 0..LANES {
-            let deviation = chunk[lane] - mean;
-            parts[lane] = I::mul_add(deviation, deviation, parts[lane]);
-        }
+    let mut sum = sum.sum();
+    for &x in rest {
+        sum += x;
     }
-    let variance = (fold(parts) + rest) / count;
-    (mean, T::ONE / (variance + T::from_f64(EPSILON)).sqrt())
-}
-
-/// Σ x.
-#[inline(always)]
-fn sum<T: Real>(x: &[T]) -> T {
-    let mut parts = [T::ZERO; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let mut rest = T::ZERO;
-    for &value in chunks.remainder() {
-        rest += value;
+    let mean = sum / count;
+    let mut squares = splat(T::ZERO);
+    for x in whole.chunks_exact(lanes) {
+        let deviation = T::Lanes::<I>::load(x).sub(splat(mean));
+        squares = deviation.mul_add(deviation, squares);
     }
-    for chunk in chunks {
-        for lane in 0..LANES {
-            parts[lane] += chunk[lane];
-        }
+    let mut squares = squares.sum();
+    for &x in rest {
+        squares = I::mul_add(x - mean, x - mean, squares);
     }
-    fold(parts) + rest
-}
-
-/// Σ g·(x − mean).
-#[inline(always)]
-fn covariance<I: Isa, T: Real>(g: &[T], x: &[T], mean: T) -> T {
-    let mut parts = [T::ZERO; LANES];
-    let (g_chunks, x_chunks) = (g.chunks_exact(LANES), x.chunks_exact(LANES));
-    let mut rest = T::ZERO;
-    for (&g, &x) in g_chunks.remainder().iter().zip(x_chunks.remainder()) {
-        rest = I::mul_add(g, x - mean, rest);
-    }
-    for (g, x) in g_chunks.zip(x_chunks) {
-        for lane in 0..LANES {
-            parts[lane] = I::mul_add(g[lane], x[lane] - mean, parts[lane]);
-        }
-    }
-    fold(parts) + rest
-}
-
-/// Σ of the lanes, pairwise.
-#[inline(always)]
-fn fold<T: Real>(p: [T; LANES]) -> T {
-    ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]))
+    (mean, T::ONE / (squares / count + T::from_f64(EPSILON)).sqrt())
 }

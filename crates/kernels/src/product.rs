@@ -129,7 +129,13 @@ unsafe fn copy_panel<I: Isa, T: Real>(task: &Task, rhs: Strided<'_, T>, width: u
             for column in (0..whole_columns).step_by(lanes) {
                 for step in (0..done).step_by(lanes) {
                     let from = from.add(step + column * rhs.column);
-                    T::Lanes::<I>::transpose(from, rhs.column, panel.add(step * width + column), width);
+                    T::Lanes::<I>::transpose(
+                        from,
+                        rhs.column,
+                        lanes,
+                        panel.add(step * width + column),
+                        width,
+                    );
                 }
             }
         }

@@ -42,11 +42,14 @@ pub trait Vector<T>: Copy {
     fn at_least(self, other: Self) -> Self;
     /// `Real::exp2_of_shifted` of every lane.
     fn exp2_of_shifted(self) -> Self;
-    /// to\[c·to_stride + r\] = from\[r·from_stride + c\] for r, c < `LANES`.
+    /// Σ of the lanes, pairwise.
+    fn sum(self) -> T;
+    /// to\[c·to_stride + r\] = from\[r·from_stride + c\] for r, c < `LANES`; of rows from `n_rows` ≥ 1 on, the last
+    /// one before is taken.
     ///
     /// # Safety
     /// All of them can be read and written.
-    unsafe fn transpose(from: *const T, from_stride: usize, to: *mut T, to_stride: usize);
+    unsafe fn transpose(from: *const T, from_stride: usize, n_rows: usize, to: *mut T, to_stride: usize);
 
     /// The first `LANES` elements of a slice.
     #[inline(always)]
@@ -127,10 +130,15 @@ impl<T: Real, const FUSED: bool> Vector<T> for Array<T, FUSED> {
         Self(self.0.map(T::exp2_of_shifted))
     }
     #[inline(always)]
-    unsafe fn transpose(from: *const T, from_stride: usize, to: *mut T, to_stride: usize) {
+    fn sum(self) -> T {
+        let p = self.0;
+        ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]))
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const T, from_stride: usize, n_rows: usize, to: *mut T, to_stride: usize) {
         for (r, c) in (0..PORTABLE_LANES).flat_map(|r| (0..PORTABLE_LANES).map(move |c| (r, c))) {
             // SAFETY: forwarded from the caller.
-            unsafe { *to.add(c * to_stride + r) = *from.add(r * from_stride + c) }
+            unsafe { *to.add(c * to_stride + r) = *from.add(r.min(n_rows - 1) * from_stride + c) }
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Read where they lie, a head's rows are a few kB apart and fall on few sets of the first-level cache.
 
+use super::tile::Tile;
 use crate::Real;
 use crate::isa::Isa;
 use crate::vector::{MOST_LANES, Vector};
@@ -40,38 +41,18 @@ impl Channels {
         for (r, packed) in packed.chunks_exact_mut(self.padded).enumerate() {
             let row = &rows[(first + r) * self.stride + column..][..self.d_head];
             scaled_copy::<I, T>(row, scale, packed);
-            packed[self.d_head..].fill(T::ZERO);
+            if self.d_head < self.padded {
+                packed[self.d_head..].fill(T::ZERO);
+            }
         }
     }
 
-    /// [`Channels::pack`] of `n_rows` rows, the remaining rows of `packed` zero.
+    /// The inverse of `pack`, without its padding and scale.
     #[inline(always)]
-    pub fn pack_padded<I: Isa, T: Real>(
-        self,
-        rows: &[T],
-        first: usize,
-        n_rows: usize,
-        column: usize,
-        packed: &mut [T],
-    ) {
-        let (own, rest) = packed.split_at_mut(n_rows * self.padded);
-        self.pack::<I, T>(rows, first, column, T::ONE, own);
-        rest.fill(T::ZERO);
-    }
-
-    /// The inverse of `pack`, without its padding.
-    #[inline(always)]
-    pub fn unpack<I: Isa, T: Real>(
-        self,
-        packed: &[T],
-        scale: T,
-        rows: &mut [T],
-        first: usize,
-        column: usize,
-    ) {
+    pub fn unpack<I: Isa, T: Real>(self, packed: &[T], rows: &mut [T], first: usize, column: usize) {
         for (r, packed) in packed.chunks_exact(self.padded).enumerate() {
             let row = &mut rows[(first + r) * self.stride + column..][..self.d_head];
-            scaled_copy::<I, T>(&packed[..self.d_head], scale, row);
+            scaled_copy::<I, T>(&packed[..self.d_head], T::ONE, row);
         }
     }
 }
@@ -85,29 +66,27 @@ fn scaled_copy<I: Isa, T: Real>(from: &[T], scale: T, to: &mut [T]) {
     for c in (0..whole).step_by(lanes) {
         T::Lanes::<I>::load(&from[c..]).mul(scales).store(&mut to[c..]);
     }
-    for (from, to) in from[whole..].iter().zip(&mut to[whole..]) {
-        *to = *from * scale;
+    if whole < from.len() {
+        for (from, to) in from[whole..].iter().zip(&mut to[whole..]) {
+            *to = *from * scale;
+        }
     }
 }
 
-/// lanes\[c\]\[j\] = rows\[j\]\[c\] for `dp` channels and the vectors of j that hold the first `n_rows` rows.
+/// lanes\[c\]\[j\] = rows\[j\]\[c\] for the tile's padded channels and columns; the last row fills what is left.
 #[inline(always)]
-pub(super) fn transpose_rows<I: Isa, T: Real>(
-    rows: &[T],
-    n_rows: usize,
-    dp: usize,
-    columns: usize,
-    lanes: &mut [T],
-) {
-    let block = T::Lanes::<I>::LANES;
-    let used = n_rows.next_multiple_of(block);
-    assert!(used <= columns && rows.len() >= used * dp && lanes.len() >= dp * columns);
+pub(super) fn transpose_rows<I: Isa, T: Real>(tile: Tile, rows: &[T], lanes: &mut [T]) {
+    let Tile { dp, columns, n_columns, .. } = tile;
+    let block = T::Lanes::<I::Narrow>::LANES;
+    assert!(columns % block == 0 && columns < n_columns + block, "{n_columns} in {columns} columns");
+    assert!(dp % block == 0 && rows.len() >= n_columns * dp && lanes.len() >= dp * columns);
     for c in (0..dp).step_by(block) {
-        for j in (0..used).step_by(block) {
-            // SAFETY: dp and `used` are multiples of the block, so all rows and channels lie inside (checked above).
+        for j in (0..columns).step_by(block) {
+            // SAFETY: dp and `columns` are multiples of the block and every block has a row, so all rows and channels
+            // lie inside (checked above).
             unsafe {
                 let (from, to) = (rows.as_ptr().add(j * dp + c), lanes.as_mut_ptr().add(c * columns + j));
-                T::Lanes::<I>::transpose(from, dp, to, columns);
+                T::Lanes::<I::Narrow>::transpose(from, dp, n_columns - j, to, columns);
             }
         }
     }

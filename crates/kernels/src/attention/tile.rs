@@ -1,19 +1,22 @@
 //! The inner loops of triangular attention: `R` atoms i by a tile of atoms j, over all middle atoms l.
 //!
-//! Layouts, with `columns` atoms j to a tile and `dp` padded channels to a head:
+//! Layouts, with `columns` atoms j to a tile, of which `n_columns` exist, and `dp` padded channels to a head:
 //!
 //! | array | index |
 //! |---|---|
-//! | q, v1, dq, dv1 | `[R][l][dp]` |
-//! | k, v2, dk, dv2 | `[l][columns][dp]` |
+//! | q, v1 | `[R][l][dp]` |
+//! | k, v2 | `[l][n_columns][dp]` |
 //! | kt, v2t | `[l][dp][columns]` |
-//! | alpha, ds | `[R][l][columns]` |
-//! | dout, dout_t | `[R][columns][dp]`, `[R][dp][columns]` |
+//! | alpha, dalpha | `[R][l][columns]` |
+//! | inverse_sum, mean | `[R][columns]` |
+//! | dout_t | `[R][dp][columns]` |
+//!
+//! Loops are written out: closures and iterators over vectors are not always compiled for the back end's instructions.
 
 use crate::Real;
 use crate::isa::Isa;
 use crate::real::exp_lanes;
-use crate::vector::Vector;
+use crate::vector::{MOST_LANES, Vector};
 
 /// Sizes of a tile.
 #[derive(Clone, Copy)]
@@ -22,21 +25,21 @@ pub(super) struct Tile {
     pub n: usize,
     pub d_head: usize,
     pub dp: usize,
-    /// Atoms j that rows have room for, a multiple of 4 and of a vector.
+    /// Atoms j that rows have room for: `n_columns` rounded up to whole narrow vectors.
     pub columns: usize,
     /// Atoms j that exist.
     pub n_columns: usize,
 }
 
 impl Tile {
-    /// Panics unless arrays of `rows`·n·columns, `rows`·n·dp and n·columns·dp elements have them.
+    /// Panics unless arrays of `rows`·n·columns, `rows`·n·dp and n·dp·columns elements have them.
     #[inline(always)]
-    fn check<T>(self, rows: usize, weights: &[&[T]], atoms: &[&[T]], panels: &[&[T]]) {
-        let Self { n, dp, columns, n_columns, .. } = self;
-        assert!(weights.iter().all(|a| a.len() >= rows * n * columns), "weights of {rows} × {n} atoms");
-        assert!(atoms.iter().all(|a| a.len() >= rows * n * dp), "rows of {rows} × {n} atoms");
-        assert!(panels.iter().all(|a| a.len() >= n * columns * dp), "panels of {n} atoms");
-        assert!(n_columns <= columns && self.d_head <= dp && columns % 4 == 0);
+    pub fn check<T>(self, rows: usize, weights: &[T], atoms: &[T], panel: &[T]) {
+        let Self { n, dp, columns, .. } = self;
+        assert!(weights.len() >= rows * n * columns, "weights of {rows} × {n} atoms");
+        assert!(atoms.len() >= rows * n * dp, "rows of {rows} × {n} atoms");
+        assert!(panel.len() >= n * dp * columns, "panel of {n} atoms");
+        assert!(self.n_columns <= columns && self.d_head <= dp);
     }
 }
 
@@ -60,33 +63,38 @@ pub(super) fn scores<I: Isa, T: Real, const R: usize, const V: usize>(
     inverse_sum: &mut [T],
 ) {
     let Tile { n, d_head, dp, columns, .. } = tile;
-    let (lanes, zero) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat(T::ZERO));
-    tile.check(R, &[alpha], &[q], &[kt]);
+    let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
+    tile.check(R, alpha, q, kt);
     assert!(V * lanes <= columns && inverse_sum.len() >= R * columns);
     let (q, kt, alpha) = (q.as_ptr(), kt.as_ptr(), alpha.as_mut_ptr());
     let load = T::Lanes::<I>::load_at;
-    let mut highest = [[zero; V]; R];
+    let mut highest = [[splat(T::from_f64(f64::NEG_INFINITY)); V]; R];
     for l in 0..n {
-        let mut sums = [[zero; V]; R];
+        let mut sums = [[splat(T::ZERO); V]; R];
         // SAFETY: l < n, c < dp, r < R and whole vectors within `columns`: inside the arrays, checked above.
         unsafe {
             for c in 0..d_head {
-                let keys: [_; V] = std::array::from_fn(|v| load(kt.add((l * dp + c) * columns + v * lanes)));
+                let mut keys = [splat(T::ZERO); V];
+                for v in 0..V {
+                    keys[v] = load(kt.add((l * dp + c) * columns + v * lanes));
+                }
                 for r in 0..R {
-                    let query = T::Lanes::<I>::splat(*q.add((r * n + l) * dp + c));
+                    let query = splat(*q.add((r * n + l) * dp + c));
                     for v in 0..V {
                         sums[r][v] = query.mul_add(keys[v], sums[r][v]);
                     }
                 }
             }
-            for (r, v) in (0..R).flat_map(|r| (0..V).map(move |v| (r, v))) {
-                highest[r][v] = if l == 0 { sums[r][v] } else { sums[r][v].at_least(highest[r][v]) };
-                sums[r][v].store_at(alpha.add((r * n + l) * columns + v * lanes));
+            for r in 0..R {
+                for v in 0..V {
+                    highest[r][v] = sums[r][v].at_least(highest[r][v]);
+                    sums[r][v].store_at(alpha.add((r * n + l) * columns + v * lanes));
+                }
             }
         }
     }
     for r in 0..R {
-        let mut sums = [zero; V];
+        let mut sums = [splat(T::ZERO); V];
         for l in 0..n {
             for v in 0..V {
                 // SAFETY: as above.
@@ -99,14 +107,10 @@ pub(super) fn scores<I: Isa, T: Real, const R: usize, const V: usize>(
             }
         }
         for v in 0..V {
-            let inverse = T::Lanes::<I>::splat(T::ONE).div(sums[v]);
-            inverse.store(&mut inverse_sum[r * columns + v * lanes..]);
+            splat(T::ONE).div(sums[v]).store(&mut inverse_sum[r * columns + v * lanes..]);
         }
     }
 }
-
-/// Atoms j whose sums [`gather`] holds at once.
-const AT_ONCE: usize = 4;
 
 /// out\[r\]\[j\]\[c\] = inverse_sum\[r\]\[j\]·Σ_l alpha\[r\]\[l\]\[j\]·v1\[r\]\[l\]\[c\]·v2\[l\]\[j\]\[c\].
 #[inline(always)]
@@ -114,41 +118,70 @@ pub(super) fn gather<I: Isa, T: Real, const R: usize>(
     tile: Tile,
     v1: &[T],
     v2: &[T],
-    alpha: &[T],
-    inverse_sum: &[T],
+    weights: [&[T]; 2],
+    rows: Rows,
+    out: &mut [T],
+) {
+    let mut j = 0;
+    while j < tile.n_columns {
+        j += match tile.n_columns - j {
+            4.. => {
+                gather_some::<I, T, R, 4>(tile, j, v1, v2, weights, rows, out);
+                4
+            }
+            2.. => {
+                gather_some::<I, T, R, 2>(tile, j, v1, v2, weights, rows, out);
+                2
+            }
+            _ => {
+                gather_some::<I, T, R, 1>(tile, j, v1, v2, weights, rows, out);
+                1
+            }
+        };
+    }
+}
+
+/// [`gather`] of `A` atoms j from the tile's `j` on.
+#[inline(always)]
+fn gather_some<I: Isa, T: Real, const R: usize, const A: usize>(
+    tile: Tile,
+    j: usize,
+    v1: &[T],
+    v2: &[T],
+    [alpha, inverse_sum]: [&[T]; 2],
     rows: Rows,
     out: &mut [T],
 ) {
     let Tile { n, d_head, dp, columns, n_columns } = tile;
     let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
-    tile.check(R, &[alpha], &[v1], &[v2]);
+    assert!(alpha.len() >= R * n * columns && v1.len() >= R * n * dp && v2.len() >= n * n_columns * dp);
+    assert!(j + A <= n_columns && n_columns <= columns && d_head <= dp && dp % lanes == 0);
     let (v1, v2, alpha) = (v1.as_ptr(), v2.as_ptr(), alpha.as_ptr());
     let load = T::Lanes::<I>::load_at;
     for c in (0..d_head).step_by(lanes) {
-        for j in (0..n_columns).step_by(AT_ONCE) {
-            let mut sums = [[splat(T::ZERO); AT_ONCE]; R];
-            for l in 0..n {
-                // SAFETY: l < n, r < R, j + 3 < columns (a multiple of 4), a whole vector of channels below dp:
-                // inside the arrays, checked above.
-                unsafe {
-                    let second: [_; AT_ONCE] =
-                        std::array::from_fn(|at| load(v2.add((l * columns + j + at) * dp + c)));
-                    for r in 0..R {
-                        let first = load(v1.add((r * n + l) * dp + c));
-                        let alpha = alpha.add((r * n + l) * columns + j);
-                        for at in 0..AT_ONCE {
-                            let value = first.mul(second[at]);
-                            sums[r][at] = splat(*alpha.add(at)).mul_add(value, sums[r][at]);
-                        }
+        let mut sums = [[splat(T::ZERO); A]; R];
+        for l in 0..n {
+            // SAFETY: l < n, r < R, j + A ≤ n_columns, a whole vector of channels below dp: inside the arrays, checked
+            // above.
+            unsafe {
+                let mut second = [splat(T::ZERO); A];
+                for a in 0..A {
+                    second[a] = load(v2.add((l * n_columns + j + a) * dp + c));
+                }
+                for r in 0..R {
+                    let first = load(v1.add((r * n + l) * dp + c));
+                    let alpha = alpha.add((r * n + l) * columns + j);
+                    for a in 0..A {
+                        sums[r][a] = splat(*alpha.add(a)).mul_add(first.mul(second[a]), sums[r][a]);
                     }
                 }
             }
-            for (r, sums) in sums.iter().enumerate() {
-                for (at, sum) in sums.iter().enumerate().take(n_columns - j) {
-                    let scaled = sum.mul(splat(inverse_sum[r * columns + j + at]));
-                    let start = (r * n + rows.first + j + at) * rows.width + rows.column + c;
-                    store::<I, T>(scaled, &mut out[start..start + lanes.min(d_head - c)]);
-                }
+        }
+        for r in 0..R {
+            for a in 0..A {
+                let scaled = sums[r][a].mul(splat(inverse_sum[r * columns + j + a]));
+                let start = (r * n + rows.first + j + a) * rows.width + rows.column + c;
+                store::<I, T>(scaled, &mut out[start..start + lanes.min(d_head - c)]);
             }
         }
     }
@@ -156,123 +189,95 @@ pub(super) fn gather<I: Isa, T: Real, const R: usize>(
 
 /// As many lanes as `to` has room for.
 #[inline(always)]
-fn store<I: Isa, T: Real>(vector: T::Lanes<I>, to: &mut [T]) {
+pub(super) fn store<I: Isa, T: Real>(vector: T::Lanes<I>, to: &mut [T]) {
     if to.len() == T::Lanes::<I>::LANES {
         vector.store(to);
     } else {
-        let mut lanes = [T::ZERO; crate::vector::MOST_LANES];
+        let mut lanes = [T::ZERO; MOST_LANES];
         vector.store(&mut lanes);
         to.copy_from_slice(&lanes[..to.len()]);
     }
 }
 
-/// dalpha\[r\]\[l\]\[j\] = Σ_c dout\[r\]\[j\]\[c\]·v1\[r\]\[l\]\[c\]·v2\[l\]\[j\]\[c\], for `V` vectors of j.
+/// dalpha\[r\]\[l\]\[j\] = Σ_c dout\[r\]\[j\]\[c\]·v1\[r\]\[l\]\[c\]·v2\[l\]\[j\]\[c\] and
+/// mean\[r\]\[j\] = inverse_sum·Σ_l alpha·dalpha, for `V` vectors of j.
 #[inline(always)]
 pub(super) fn weights<I: Isa, T: Real, const R: usize, const V: usize>(
     tile: Tile,
-    v1: &[T],
-    v2t: &[T],
-    dout_t: &[T],
+    [v1, v2t, dout_t]: [&[T]; 3],
+    [alpha, inverse_sum]: [&[T]; 2],
     dalpha: &mut [T],
+    mean: &mut [T],
 ) {
     let Tile { n, d_head, dp, columns, .. } = tile;
-    let lanes = T::Lanes::<I>::LANES;
-    tile.check(R, &[dalpha], &[v1], &[v2t]);
-    assert!(V * lanes <= columns && dout_t.len() >= R * dp * columns);
+    let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
+    tile.check(R, dalpha, v1, v2t);
+    assert!(V * lanes <= columns && dout_t.len() >= R * dp * columns && alpha.len() >= R * n * columns);
     let (v1, v2t, dout_t, dalpha) = (v1.as_ptr(), v2t.as_ptr(), dout_t.as_ptr(), dalpha.as_mut_ptr());
+    let alpha = alpha.as_ptr();
     let load = T::Lanes::<I>::load_at;
+    let mut means = [[splat(T::ZERO); V]; R];
     for l in 0..n {
-        let mut sums = [[T::Lanes::<I>::splat(T::ZERO); V]; R];
+        let mut sums = [[splat(T::ZERO); V]; R];
         // SAFETY: l < n, c < dp, r < R and whole vectors within `columns`: inside the arrays, checked above.
         unsafe {
             for c in 0..d_head {
-                let second: [_; V] =
-                    std::array::from_fn(|v| load(v2t.add((l * dp + c) * columns + v * lanes)));
+                let mut second = [splat(T::ZERO); V];
+                for v in 0..V {
+                    second[v] = load(v2t.add((l * dp + c) * columns + v * lanes));
+                }
                 for r in 0..R {
-                    let first = T::Lanes::<I>::splat(*v1.add((r * n + l) * dp + c));
+                    let first = splat(*v1.add((r * n + l) * dp + c));
                     for v in 0..V {
                         let dout = load(dout_t.add((r * dp + c) * columns + v * lanes));
                         sums[r][v] = first.mul(dout).mul_add(second[v], sums[r][v]);
                     }
                 }
             }
-            for (r, v) in (0..R).flat_map(|r| (0..V).map(move |v| (r, v))) {
-                sums[r][v].store_at(dalpha.add((r * n + l) * columns + v * lanes));
+            for r in 0..R {
+                for v in 0..V {
+                    let at = (r * n + l) * columns + v * lanes;
+                    means[r][v] = load(alpha.add(at)).mul_add(sums[r][v], means[r][v]);
+                    sums[r][v].store_at(dalpha.add(at));
+                }
             }
+        }
+    }
+    for r in 0..R {
+        for v in 0..V {
+            let at = r * columns + v * lanes;
+            means[r][v].mul(T::Lanes::<I>::load(&inverse_sum[at..])).store(&mut mean[at..]);
         }
     }
 }
 
-/// Normalises alpha in place, and turns ds from dα into α(dα − Σ_l α dα).
+/// Normalises alpha in place, and turns ds from dα into α(dα − mean).
 #[inline(always)]
-pub(super) fn normalise<I: Isa, T: Real, const R: usize>(
+pub(super) fn normalise<I: Isa, T: Real>(
     tile: Tile,
-    inverse_sum: &[T],
+    n_rows: usize,
+    [inverse_sum, mean]: [&[T]; 2],
     alpha: &mut [T],
     ds: &mut [T],
 ) {
-    let Tile { n, columns, n_columns, .. } = tile;
-    let load = T::Lanes::<I>::load;
-    for (r, j) in (0..R).flat_map(|r| (0..n_columns).step_by(T::Lanes::<I>::LANES).map(move |j| (r, j))) {
-        let inverse_sum = load(&inverse_sum[r * columns + j..]);
-        let mut mean = T::Lanes::<I>::splat(T::ZERO);
-        for l in 0..n {
-            let at = (r * n + l) * columns + j;
-            let normalised = load(&alpha[at..]).mul(inverse_sum);
-            normalised.store(&mut alpha[at..]);
-            mean = normalised.mul_add(load(&ds[at..]), mean);
-        }
-        for l in 0..n {
-            let at = (r * n + l) * columns + j;
-            load(&alpha[at..]).mul(load(&ds[at..]).sub(mean)).store(&mut ds[at..]);
-        }
-    }
-}
-
-/// With channels along vector lanes, for all `R` rows at once:
-/// dq\[r,l\] += Σ_j ds·k\[l,j\],  dv1\[r,l\] += Σ_j α·dout\[r,j\]⊙v2\[l,j\],
-/// dk\[l,j\] += Σ_r ds·q\[r,l\],  dv2\[l,j\] += Σ_r α·dout\[r,j\]⊙v1\[r,l\].
-#[inline(always)]
-pub(super) fn products<I: Isa, T: Real, const R: usize>(
-    tile: Tile,
-    [alpha, ds]: [&[T]; 2],
-    [q, v1, k, v2, dout]: [&[T]; 5],
-    [dq, dv1, dk, dv2]: [&mut [T]; 4],
-) {
-    let Tile { n, d_head, dp, columns, n_columns } = tile;
-    let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
-    tile.check(R, &[alpha, ds], &[q, v1, dq, dv1], &[k, v2, dk, dv2]);
-    assert!(dout.len() >= R * columns * dp);
-    let [alpha, ds, q, v1, k, v2, dout] = [alpha, ds, q, v1, k, v2, dout].map(<[T]>::as_ptr);
-    let [dq, dv1, dk, dv2] = [dq, dv1, dk, dv2].map(<[T]>::as_mut_ptr);
+    let Tile { n, columns, .. } = tile;
+    let lanes = T::Lanes::<I>::LANES;
+    assert!(columns % lanes == 0 && inverse_sum.len() >= n_rows * columns && mean.len() >= n_rows * columns);
+    assert!(alpha.len() >= n_rows * n * columns && ds.len() >= n_rows * n * columns);
     let load = T::Lanes::<I>::load_at;
-    for (l, c) in (0..n).flat_map(|l| (0..d_head).step_by(lanes).map(move |c| (l, c))) {
-        let at = |r: usize| (r * n + l) * dp + c;
-        // SAFETY: l < n, r < R, j < columns, a whole vector of channels below dp: inside the arrays, checked above.
-        unsafe {
-            let query: [_; R] = std::array::from_fn(|r| load(q.add(at(r))));
-            let first: [_; R] = std::array::from_fn(|r| load(v1.add(at(r))));
-            let mut sum_q: [_; R] = std::array::from_fn(|r| load(dq.add(at(r))));
-            let mut sum_v1: [_; R] = std::array::from_fn(|r| load(dv1.add(at(r))));
-            for j in 0..n_columns {
-                let pair = (l * columns + j) * dp + c;
-                let (key, second) = (load(k.add(pair)), load(v2.add(pair)));
-                let (mut sum_k, mut sum_v2) = (load(dk.add(pair)), load(dv2.add(pair)));
-                for r in 0..R {
-                    let weight = (r * n + l) * columns + j;
-                    let ds = splat(*ds.add(weight));
-                    let weighted = splat(*alpha.add(weight)).mul(load(dout.add((r * columns + j) * dp + c)));
-                    sum_v1[r] = weighted.mul_add(second, sum_v1[r]);
-                    sum_v2 = weighted.mul_add(first[r], sum_v2);
-                    sum_q[r] = ds.mul_add(key, sum_q[r]);
-                    sum_k = ds.mul_add(query[r], sum_k);
+    for r in 0..n_rows {
+        for j in (0..columns).step_by(lanes) {
+            // SAFETY: r < n_rows, l < n and a whole vector within `columns`: inside the arrays, checked above.
+            unsafe {
+                let inverse_sum = load(inverse_sum.as_ptr().add(r * columns + j));
+                let mean = load(mean.as_ptr().add(r * columns + j));
+                for l in 0..n {
+                    let at = (r * n + l) * columns + j;
+                    let (alpha, ds) = (alpha.as_mut_ptr().add(at), ds.as_mut_ptr().add(at));
+                    let normalised = load(alpha).mul(inverse_sum);
+                    normalised.store_at(alpha);
+                    normalised.mul(load(ds).sub(mean)).store_at(ds);
                 }
-                sum_k.store_at(dk.add(pair));
-                sum_v2.store_at(dv2.add(pair));
-            }
-            for r in 0..R {
-                sum_q[r].store_at(dq.add(at(r)));
-                sum_v1[r].store_at(dv1.add(at(r)));
             }
         }
     }

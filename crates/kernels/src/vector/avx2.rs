@@ -61,11 +61,23 @@ impl Vector<f32> for Avx2F32 {
         }
     }
     #[inline(always)]
-    unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    fn sum(self) -> f32 {
+        // SAFETY: AVX2 is present, see the module.
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, from_stride: usize, n_rows: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: forwarded from the caller; AVX2 is present, see the module.
         unsafe {
-            let [r0, r1, r2, r3, r4, r5, r6, r7] =
-                std::array::from_fn(|r| _mm256_loadu_ps(from.add(r * from_stride)));
+            let row = |r: usize| from.add(r.min(n_rows - 1) * from_stride);
+            let (r0, r1) = (_mm256_loadu_ps(row(0)), _mm256_loadu_ps(row(1)));
+            let (r2, r3) = (_mm256_loadu_ps(row(2)), _mm256_loadu_ps(row(3)));
+            let (r4, r5) = (_mm256_loadu_ps(row(4)), _mm256_loadu_ps(row(5)));
+            let (r6, r7) = (_mm256_loadu_ps(row(6)), _mm256_loadu_ps(row(7)));
             let (a0, a1) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
             let (a2, a3) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
             let (a4, a5) = (_mm256_unpacklo_ps(r4, r5), _mm256_unpackhi_ps(r4, r5));
@@ -121,10 +133,20 @@ impl Vector<f64> for Avx2F64 {
         }
     }
     #[inline(always)]
-    unsafe fn transpose(from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize) {
+    fn sum(self) -> f64 {
+        // SAFETY: AVX2 is present, see the module.
+        unsafe {
+            let two = _mm_add_pd(_mm256_castpd256_pd128(self.0), _mm256_extractf128_pd::<1>(self.0));
+            _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const f64, from_stride: usize, n_rows: usize, to: *mut f64, to_stride: usize) {
         // SAFETY: forwarded from the caller; AVX2 is present, see the module.
         unsafe {
-            let [r0, r1, r2, r3] = std::array::from_fn(|r| _mm256_loadu_pd(from.add(r * from_stride)));
+            let row = |r: usize| from.add(r.min(n_rows - 1) * from_stride);
+            let (r0, r1) = (_mm256_loadu_pd(row(0)), _mm256_loadu_pd(row(1)));
+            let (r2, r3) = (_mm256_loadu_pd(row(2)), _mm256_loadu_pd(row(3)));
             let (a0, a1) = (_mm256_unpacklo_pd(r0, r1), _mm256_unpackhi_pd(r0, r1));
             let (a2, a3) = (_mm256_unpacklo_pd(r2, r3), _mm256_unpackhi_pd(r2, r3));
             for (c, (low, high)) in [(a0, a2), (a1, a3)].into_iter().enumerate() {

@@ -26,13 +26,20 @@ macro_rules! lanewise {
 macro_rules! transpose_by {
     ($half:ty, $float:ty) => {
         #[inline(always)]
-        unsafe fn transpose(from: *const $float, from_stride: usize, to: *mut $float, to_stride: usize) {
+        unsafe fn transpose(
+            from: *const $float,
+            from_stride: usize,
+            n_rows: usize,
+            to: *mut $float,
+            to_stride: usize,
+        ) {
             const HALF: usize = <$half as Vector<$float>>::LANES;
-            for (r, c) in [(0, 0), (0, HALF), (HALF, 0), (HALF, HALF)] {
+            let (low, high) = (0, HALF.min(n_rows - 1));
+            for (first, r, c) in [(low, 0, 0), (low, 0, HALF), (high, HALF, 0), (high, HALF, HALF)] {
                 // SAFETY: forwarded from the caller.
                 unsafe {
-                    let (from, to) = (from.add(r * from_stride + c), to.add(c * to_stride + r));
-                    <$half as Vector<$float>>::transpose(from, from_stride, to, to_stride);
+                    let (from, to) = (from.add(first * from_stride + c), to.add(c * to_stride + r));
+                    <$half as Vector<$float>>::transpose(from, from_stride, n_rows - first, to, to_stride);
                 }
             }
         }
@@ -78,6 +85,11 @@ impl Vector<f32> for Avx512F32 {
             Self(_mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(127 << 23))))
         }
     }
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        // SAFETY: AVX-512 is present, see the module.
+        unsafe { _mm512_reduce_add_ps(self.0) }
+    }
 }
 
 impl Vector<f64> for Avx512F64 {
@@ -118,5 +130,10 @@ impl Vector<f64> for Avx512F64 {
             let exponent = _mm512_slli_epi64::<52>(_mm512_castpd_si512(self.0));
             Self(_mm512_castsi512_pd(_mm512_add_epi64(exponent, _mm512_set1_epi64(1023 << 52))))
         }
+    }
+    #[inline(always)]
+    fn sum(self) -> f64 {
+        // SAFETY: AVX-512 is present, see the module.
+        unsafe { _mm512_reduce_add_pd(self.0) }
     }
 }
