@@ -7,10 +7,11 @@
 //! W_c is applied once per atom, not per edge: a row-major `[d, 2d]` matrix is also a `[2d, d]` one whose rows
 //! alternate between the part for i and the part for j.
 
+use crate::buffer::{Buffer, resized};
 use crate::geometry::position_gradient;
 use crate::group::{Group, Molecule};
 use crate::layout::{CHARGE_ROW_OF_NEUTRAL, N_CONFIGURATION_COLUMNS};
-use crate::network::{Network, resized};
+use crate::network::Network;
 use mdet_kernels::{
     RadialBasis, Real, add_bias, add_column_sums, angular_backward, angular_features, bias_gelu,
     gelu_backward, linear, linear_input_gradient, linear_weight_gradient, radial_backward, radial_features,
@@ -19,14 +20,14 @@ use mdet_kernels::{
 /// What the backward pass needs of the embedding.
 #[derive(Debug, Default)]
 pub(crate) struct EmbeddingTape<T> {
-    pub node: Vec<T>,
-    pub edge: Vec<T>,
-    configuration: Vec<T>,
-    composed_node: Vec<T>,
-    gaussians: Vec<T>,
-    hidden: Vec<T>,
-    activated: Vec<T>,
-    fourier: Vec<T>,
+    pub node: Buffer<T>,
+    pub edge: Buffer<T>,
+    configuration: Buffer<T>,
+    composed_node: Buffer<T>,
+    gaussians: Buffer<T>,
+    hidden: Buffer<T>,
+    activated: Buffer<T>,
+    fourier: Buffer<T>,
 }
 
 fn radial_basis<T: Real>(net: &Network<T>) -> RadialBasis<'_, T> {

@@ -2,9 +2,10 @@
 //!
 //!   y = W_o·TriangularAttention(LN(x));  z = LN(x + y);  x' = LN(z + W_2·GELU(W_1 z + b_1) + b_2)
 
+use crate::buffer::{Buffer, resized};
 use crate::group::Group;
 use crate::layout::{LayerViews, NormViews};
-use crate::network::{Network, resized};
+use crate::network::Network;
 use mdet_kernels::{
     AttentionShape, Real, add_column_sums, add_layer_norm, add_linear_input_gradient, bias_gelu,
     gelu_backward, layer_norm, layer_norm_backward, linear, linear_input_gradient, linear_weight_gradient,
@@ -16,33 +17,33 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub(crate) struct LayerTape<T> {
     /// x, the layer's input.
-    pub input: Vec<T>,
-    qkvv: Vec<T>,
+    pub input: Buffer<T>,
+    qkvv: Buffer<T>,
     /// The attention before its output matrix.
-    gathered: Vec<T>,
+    gathered: Buffer<T>,
     /// x + y.
-    aggregated: Vec<T>,
+    aggregated: Buffer<T>,
     /// W_1 z + b_1.
-    hidden: Vec<T>,
+    hidden: Buffer<T>,
     /// z + W_2·GELU(hidden) + b_2.
-    output_sum: Vec<T>,
+    output_sum: Buffer<T>,
 }
 
 impl<T: Real> LayerTape<T> {
     /// The attention after its output matrix: (x + y) − x.
     pub fn attention(&self) -> Vec<T> {
-        self.aggregated.iter().zip(&self.input).map(|(&sum, &x)| sum - x).collect()
+        self.aggregated.iter().zip(self.input.iter()).map(|(&sum, &x)| sum - x).collect()
     }
 }
 
 /// Row buffers that all layers share.
 #[derive(Debug, Default)]
 pub(crate) struct LayerScratch<T> {
-    narrow: Vec<T>,
-    other_narrow: Vec<T>,
-    wide: Vec<T>,
-    qkvv: Vec<T>,
-    attention: Vec<T>,
+    narrow: Buffer<T>,
+    other_narrow: Buffer<T>,
+    wide: Buffer<T>,
+    qkvv: Buffer<T>,
+    attention: Buffer<T>,
 }
 
 /// The molecule's share of a buffer of `per_edge` elements per row.
@@ -88,7 +89,7 @@ pub(crate) fn forward<T: Real>(
     }
     let buffers = [
         resized(&mut scratch.narrow, n_edges * d),
-        scratch.other_narrow.as_mut_slice(),
+        &mut scratch.other_narrow[..],
         resized(&mut tape.aggregated, n_edges * d),
         resized(&mut tape.hidden, n_edges * n_hidden),
         resized(&mut scratch.wide, n_edges * n_hidden),

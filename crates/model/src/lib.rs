@@ -2,6 +2,7 @@
 //!
 //! Weights and forces are in Bohr and Hartree/Bohr here, as the authors' are; `NetworkForceField` converts.
 
+mod buffer;
 mod built_in;
 mod card;
 mod config;

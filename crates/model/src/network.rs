@@ -1,5 +1,6 @@
 //! The network: one arena of parameters, and the passes over a ragged group of molecules.
 
+use crate::buffer::{Buffer, resized};
 use crate::embedding::{self, EmbeddingTape};
 use crate::group::{Group, Molecule};
 use crate::layer::{self, LayerScratch, LayerTape};
@@ -30,13 +31,7 @@ pub struct Tape<T> {
     layers: Vec<LayerTape<T>>,
     scratch: LayerScratch<T>,
     readout: ReadoutTape<T>,
-    dx: Vec<T>,
-}
-
-/// The first `len` elements of a buffer that grows when it must.
-pub(crate) fn resized<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
-    buffer.resize(len, T::ZERO);
-    buffer
+    dx: Buffer<T>,
 }
 
 impl<T: Real> Network<T> {
@@ -189,16 +184,16 @@ impl<T: Real> Tape<T> {
     #[doc(hidden)]
     pub fn intermediates(&self) -> Vec<(String, Vec<T>)> {
         let mut all = vec![
-            ("node".to_string(), self.embedding.node.clone()),
-            ("edge".to_string(), self.embedding.edge.clone()),
-            ("pooled".to_string(), self.readout.pooled.clone()),
+            ("node".to_string(), self.embedding.node.to_vec()),
+            ("edge".to_string(), self.embedding.edge.to_vec()),
+            ("pooled".to_string(), self.readout.pooled.to_vec()),
         ];
         for (index, layer) in self.layers.iter().enumerate() {
             let name = if index == 0 { "composed".to_string() } else { format!("layer{}", index - 1) };
-            all.push((name, layer.input.clone()));
+            all.push((name, layer.input.to_vec()));
             all.push((format!("layer{index}.attention"), layer.attention()));
         }
-        all.push((format!("layer{}", self.layers.len() - 1), self.readout.input.clone()));
+        all.push((format!("layer{}", self.layers.len() - 1), self.readout.input.to_vec()));
         all
     }
 }

@@ -6,10 +6,11 @@
 //!
 //! W_2 is linear, so it acts once per atom on sums of r, not on every edge.
 
+use crate::buffer::{Buffer, resized};
 use crate::group::Group;
 use crate::layer::norm_backward;
 use crate::layout::LinearViews;
-use crate::network::{Network, resized};
+use crate::network::Network;
 use mdet_kernels::{
     Real, add_bias, add_column_sums, add_linear_input_gradient, bias_gelu, bias_relu, gelu_backward,
     layer_norm, linear, linear_input_gradient, linear_weight_gradient, relu_backward,
@@ -19,23 +20,23 @@ use mdet_kernels::{
 #[derive(Debug, Default)]
 pub(crate) struct ReadoutTape<T> {
     /// x after the last layer.
-    pub input: Vec<T>,
+    pub input: Buffer<T>,
     /// LN(x), then reused.
-    edge: Vec<T>,
+    edge: Buffer<T>,
     /// r.
-    rectified: Vec<T>,
+    rectified: Buffer<T>,
     /// Σ_j r[i,j] and Σ_j r[j,i], `[n_atoms, 2d]` each.
-    sums: [Vec<T>; 2],
-    pool_sum: Vec<T>,
-    node_normalised: Vec<T>,
-    node_rectified: Vec<T>,
+    sums: [Buffer<T>; 2],
+    pool_sum: Buffer<T>,
+    node_normalised: Buffer<T>,
+    node_rectified: Buffer<T>,
     /// p.
-    pub pooled: Vec<T>,
-    head_normalised: Vec<T>,
-    head_hidden: [Vec<T>; 2],
-    head_activated: [Vec<T>; 2],
+    pub pooled: Buffer<T>,
+    head_normalised: Buffer<T>,
+    head_hidden: [Buffer<T>; 2],
+    head_activated: [Buffer<T>; 2],
     /// Gradients of per-atom rows, two in turn.
-    node_gradients: [Vec<T>; 2],
+    node_gradients: [Buffer<T>; 2],
 }
 
 /// Reads `tape.input`, writes the forces `[n_atoms, 3]` in Hartree/Bohr.
@@ -173,8 +174,7 @@ fn pool_backward<T: Real>(
 ) {
     let (d, layout) = (net.config.width, &net.layout);
     let [scratch, dpool_sum] = &mut tape.node_gradients;
-    scratch.clear();
-    scratch.extend_from_slice(dpool_sum);
+    resized(scratch, dpool_sum.len()).copy_from_slice(dpool_sum);
     for atoms in &group.atoms {
         let count = T::from_f64(atoms.len() as f64);
         for value in &mut scratch[atoms.start * d..atoms.end * d] {
