@@ -195,3 +195,15 @@ fn qcml_metadata_of_other_records_are_refused() {
     let error = reader.next().unwrap().unwrap_err().to_string();
     assert!(error.contains("record 0: expected the key_hash of") && reader.next().is_none(), "{error}");
 }
+
+#[test]
+fn periodic_cells_are_refused_with_what_to_do() {
+    let error = Reader::open(&fixture("lattice.npz"), ReadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("frame, lattice: expected a molecule, found a periodic cell"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let text = "1\nLattice=\"9 0 0 0 9 0 0 0 9\" Properties=species:S:1:pos:R:3:forces:R:3\nH 0 0 0 0 0 0\n";
+    let path = folder.path().join("cell.xyz");
+    std::fs::write(&path, text).unwrap();
+    let error = Reader::open(&path, ReadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("periodic cells are not supported"), "{error}");
+}

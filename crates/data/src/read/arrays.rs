@@ -42,6 +42,8 @@ pub(super) struct Convention {
 /// Names of charge and multiplicity, which formats share.
 const CHARGE: [&str; 2] = ["charge", "total_charge"];
 const MULTIPLICITY: [&str; 3] = ["mult", "multiplicity", "spin_multiplicity"];
+/// Names of periodic cells, which are refused; a cell of zeros is none.
+const CELL: [&str; 2] = ["lattice", "cell"];
 
 impl Convention {
     /// Whether the arrays there are those of this format.
@@ -94,6 +96,12 @@ impl Block {
         let required = |name: &str, array: Option<Array>| {
             array.ok_or_else(|| DataError::missing(path, format!("an array {name}"), "none"))
         };
+        for name in CELL {
+            if read(name)?.is_some_and(|cell| cell.values.iter().any(|&x| x != 0.0)) {
+                let found = "a periodic cell: periodic cells are not supported, cut a cluster out";
+                return Err(DataError::wrong(path, format!("{place}, {name}"), "a molecule", found));
+            }
+        }
         let positions = required(convention.positions, read(convention.positions)?)?;
         let (n_frames, n_atoms) = match positions.shape[..] {
             [n_frames, n_atoms, 3] => (n_frames, n_atoms),

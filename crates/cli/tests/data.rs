@@ -1,0 +1,102 @@
+//! `mdet data` as a user meets it: what it prints, what it writes, and how it refuses.
+
+#![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures");
+
+fn data(folder: &Path, arguments: &str) -> Output {
+    let words = arguments.split(' ').map(|word| word.replace("FIXTURES", FIXTURES));
+    Command::new(env!("CARGO_BIN_EXE_mdet")).current_dir(folder).arg("data").args(words).output().unwrap()
+}
+
+/// Runs a command that must succeed; what it prints and what it warns of.
+#[track_caller]
+fn done(folder: &Path, arguments: &str) -> (String, String) {
+    let output = data(folder, arguments);
+    let (stdout, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(output.status.success(), "{stdout}{stderr}");
+    (stdout, stderr)
+}
+
+#[track_caller]
+fn assert_refused(folder: &Path, arguments: &str, expected: &str) {
+    let output = data(folder, arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.lines().count() == 1 && stderr.contains(expected), "{stderr}");
+}
+
+#[test]
+fn info_names_format_units_charges_and_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, _) = done(folder.path(), "info FIXTURES/spice.hdf5 FIXTURES/rmd17_ethanol.npz");
+    for expected in [
+        "SPICE hdf5",
+        "Bohr, Hartree, Hartree/Bohr",
+        "forces = −dft_total_gradient",
+        "+1 × 5",
+        "4 of 1 molecules, 36 atoms",
+        "nuclear_charges",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert_refused(folder.path(), "info absent.npz", "absent.npz");
+    assert_refused(folder.path(), "info FIXTURES/lattice.npz", "periodic cells are not supported");
+}
+
+#[test]
+fn check_fails_when_it_finds_something_and_lists_it() {
+    let folder = tempfile::tempdir().unwrap();
+    done(folder.path(), "check FIXTURES/rmd17_ethanol.npz");
+    let twice = "check FIXTURES/rmd17_ethanol.npz FIXTURES/rmd17_ethanol.npz -o found.tsv";
+    let output = data(folder.path(), twice);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("structure 4: the same frame as structure 0"));
+    let found = std::fs::read_to_string(folder.path().join("found.tsv")).unwrap();
+    assert_eq!(found.lines().next(), Some("4\tduplicate\tthe same frame as structure 0"));
+    assert_refused(folder.path(), twice, "found.tsv: exists; --overwrite replaces it");
+    assert_refused(folder.path(), "check FIXTURES/rmd17_ethanol.npz --max-force 1", "4 findings");
+}
+
+#[test]
+fn convert_makes_a_store_appends_to_it_and_leaves_nothing_when_it_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let (text, _) = done(here, "convert FIXTURES/spice.hdf5 FIXTURES/qcml/dft_force_field/1.0.0 -o set");
+    assert!(text.contains("set: 8 structures in 1 files"), "{text}");
+    done(here, "convert FIXTURES/aimnet.h5 -o set --append");
+    assert!(done(here, "info set").0.contains("shards        2, checksums verified"));
+    assert_refused(here, "convert FIXTURES/aimnet.h5 -o set", "something there already");
+    assert_refused(here, "convert FIXTURES/aimnet.h5 -o set --resume", "nothing to resume");
+    std::fs::write(here.join("plain.xyz"), "1\n\nH 0 0 0\n").unwrap();
+    assert_refused(here, "convert plain.xyz -o other", "forces on the atoms, found species, pos");
+    assert!(!here.join("other").exists());
+    let output = data(here, "convert plain.xyz -o other --skip-wrong");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expected structures to store, found none"));
+}
+
+#[test]
+fn split_warns_of_shared_frames_and_its_parts_are_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let (text, warnings) = done(here, "split FIXTURES/aimnet.h5 -o s.json --part train=50% --part test=rest");
+    assert!(text.contains("train         3 structures") && warnings.is_empty(), "{text}{warnings}");
+    assert!(done(here, "info s.json#test").0.contains("structures    3 of"));
+    assert_refused(here, "info s.json#other", "expected a part \"other\", found test, train");
+    std::fs::write(here.join("first.csv"), "0\n1\n2\n3\n").unwrap();
+    let twice = "split FIXTURES/rmd17_ethanol.npz FIXTURES/rmd17_ethanol.npz -o t.json --part a=first.csv --part b=rest";
+    let (_, warnings) = done(here, twice);
+    assert!(warnings.contains("4 frames of b are in a too: structures 4 = 0, 5 = 1"), "{warnings}");
+    assert_refused(here, twice, "t.json: exists");
+    assert_refused(here, "split FIXTURES/aimnet.h5 -o u.json --part a=nothing", "there is no file nothing");
+    assert_refused(
+        here,
+        "split FIXTURES/aimnet.h5 -o u.json --part a=7",
+        "expected 7 structures, found 6 left",
+    );
+}
