@@ -11,11 +11,13 @@
 //! | [`drift`], [`heating`] | how much energy do they pump into a molecule, and how much should their errors? |
 //! | [`map`], [`features`] | which molecules fail? |
 //! | [`stability`] | until when does dynamics hold, and are distances right? |
-//! | [`statistics`] | how sure is a number? |
+//! | [`trajectory`] | what does a trajectory show, and how do two differ? Made of [`motion`], [`spectra`], [`torsions`] |
+//! | [`blocks`], [`statistics`] | how sure is a number? |
 //!
 //! Deliberately absent: files, plots and dynamics.
 
 pub mod accuracy;
+pub mod blocks;
 pub mod drift;
 pub mod equivariance;
 pub mod features;
@@ -23,9 +25,13 @@ pub mod heating;
 pub mod lambda;
 pub mod loops;
 pub mod map;
+pub mod motion;
+pub mod spectra;
 pub mod sphere;
 pub mod stability;
 pub mod statistics;
+pub mod torsions;
+pub mod trajectory;
 
 pub use accuracy::Accuracy;
 pub use drift::Drift;
@@ -34,3 +40,4 @@ pub use lambda::Lambda;
 pub use loops::LoopWork;
 pub use stability::Stability;
 pub use statistics::{Estimate, Histogram, Spread};
+pub use trajectory::Trajectories;

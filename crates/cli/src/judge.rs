@@ -6,6 +6,7 @@ mod lambda;
 mod map;
 mod nve;
 mod parts;
+mod stability;
 
 use crate::{AnyError, Done};
 use clap::Subcommand;
@@ -23,6 +24,8 @@ pub(crate) enum JudgeVerb {
     Drift(drift::DriftArgs),
     /// Which structural features go with failure, over a series of molecules.
     Map(map::MapArgs),
+    /// Until when dynamics holds at 500 K, and whether pair distances are those of reference frames.
+    Stability(stability::StabilityArgs),
 }
 
 pub(crate) fn run(verb: &JudgeVerb) -> Result<Done, AnyError> {
@@ -31,5 +34,6 @@ pub(crate) fn run(verb: &JudgeVerb) -> Result<Done, AnyError> {
         JudgeVerb::Lambda(args) => lambda::run(args),
         JudgeVerb::Drift(args) => drift::run(args),
         JudgeVerb::Map(args) => map::run(args),
+        JudgeVerb::Stability(args) => stability::run(args),
     }
 }

@@ -1,11 +1,11 @@
 //! What all judgements share: the model, the labelled structures, and the result file with its provenance.
 
 use crate::input::at;
-use crate::model_choice::load;
+use crate::model_choice::{Precision, load};
 use crate::{AnyError, Done};
 use clap::Args;
 use mdet_core::atomic_write;
-use mdet_core::{Structure, elements};
+use mdet_core::{ForceField, Structure, elements};
 use mdet_model::{Model, NetworkForceField};
 use mdet_report::{Judgement, Provenance, Record, View};
 use sha2::{Digest, Sha256};
@@ -27,7 +27,7 @@ pub(crate) struct JudgeArgs {
     out: Option<PathBuf>,
     /// Replace the result file if it exists.
     #[arg(long)]
-    overwrite: bool,
+    pub overwrite: bool,
     /// Seed of all draws.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -54,17 +54,7 @@ impl Judge {
     ///
     /// `kind` and `data` name the result file where the user does not.
     pub fn start(args: &JudgeArgs, kind: &str, data: &Path) -> Result<Self, AnyError> {
-        let out = args.out.clone().unwrap_or_else(|| {
-            let stem = data.file_stem().unwrap_or_default().to_string_lossy();
-            PathBuf::from(format!("{kind}-{stem}.json"))
-        });
-        if out.exists() && !args.overwrite {
-            return Err(format!("{}: exists; --overwrite replaces it", out.display()).into());
-        }
-        if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
-        {
-            return Err(format!("{}: expected a folder to write into, found none", folder.display()).into());
-        }
+        let out = result_file(args.out.as_ref(), args.overwrite, kind, data)?;
         let path = Some(&args.model).filter(|path| path.as_os_str() != "built-in");
         let (model, model_name) = load(path)?;
         let n_threads = args.threads.map_or(0, usize::from);
@@ -84,49 +74,122 @@ impl Judge {
 
     /// What tells this judgement from another: its command and its model.
     pub fn key(&self) -> Result<String, AnyError> {
-        Ok(format!("{} {}", command_line(), hex(&Sha256::digest(self.model.to_bytes()?))))
+        Ok(format!("{} {}", command_line(), self.model_sha256()?))
+    }
+
+    /// The model as a force field in a precision: raw forces.
+    pub fn force_field(&self, precision: Precision) -> Result<Box<dyn ForceField>, AnyError> {
+        Ok(match precision {
+            Precision::F32 => Box::new(self.single()?),
+            Precision::F64 => Box::new(self.double()?),
+        })
+    }
+
+    /// SHA-256 of the model's file.
+    pub fn model_sha256(&self) -> Result<String, AnyError> {
+        Ok(hex(&Sha256::digest(self.model.to_bytes()?)))
+    }
+
+    /// The files read so far, with their SHA-256.
+    pub fn inputs(&self) -> &[(String, String)] {
+        &self.inputs
     }
 
     /// Notes a file as read.
     pub fn note_input(&mut self, path: &Path) -> Result<(), AnyError> {
-        // A store is a folder; its manifest holds the checksums of what is in it.
-        let file = if path.is_dir() { path.join("store.json") } else { path.to_path_buf() };
-        let bytes = std::fs::read(&file).map_err(at(&file))?;
-        self.inputs.push((path.display().to_string(), hex(&Sha256::digest(bytes))));
+        self.inputs.push(input(path)?);
         Ok(())
     }
 
     /// Adds frames of one molecule to look at.
     pub fn show<'a>(&mut self, caption: &str, frames: impl IntoIterator<Item = &'a Structure>) {
-        let mut xyz = String::new();
-        for frame in frames {
-            let _ = writeln!(xyz, "{}\n", frame.n_atoms());
-            for (&z, [x, y, w]) in frame.numbers().iter().zip(frame.positions()) {
-                let _ = writeln!(xyz, "{} {x:.4} {y:.4} {w:.4}", elements::symbol(z));
-            }
-        }
-        self.view = Some(View { caption: caption.to_string(), xyz });
+        self.view = Some(view(caption, frames));
     }
 
     /// Writes the result file and says where it is.
     pub fn finish(self, judgement: Judgement) -> Result<Done, AnyError> {
+        let model_sha256 = self.model_sha256()?;
         let provenance = Provenance {
             command: command_line(),
             mdet_version: env!("CARGO_PKG_VERSION").to_string(),
-            machine: format!("{} {}", std::env::consts::ARCH, std::env::consts::OS),
+            machine: machine(),
             model: self.model_name,
-            model_sha256: hex(&Sha256::digest(self.model.to_bytes()?)),
+            model_sha256,
             trained_on: self.model.card.trained_on.clone(),
             inputs: self.inputs,
             seed: self.seed,
             seconds: self.started.elapsed().as_secs_f64(),
             units: UNITS.to_string(),
         };
-        let json = Record::new(provenance, judgement, self.view).to_json();
-        atomic_write(&self.out, json.as_bytes()).map_err(at(&self.out))?;
-        println!("result        {}", self.out.display());
-        Ok(Done::Completed)
+        write(&self.out, &Record::new(provenance, judgement, self.view))
     }
+}
+
+/// Where a result goes: as asked, else named by what it is and of; in a folder that is there, over nothing.
+pub(crate) fn result_file(
+    asked: Option<&PathBuf>,
+    overwrite: bool,
+    kind: &str,
+    data: &Path,
+) -> Result<PathBuf, AnyError> {
+    let out = asked.cloned().unwrap_or_else(|| {
+        let stem = data.file_stem().unwrap_or_default().to_string_lossy();
+        PathBuf::from(format!("{kind}-{stem}.json"))
+    });
+    if out.exists() && !overwrite {
+        return Err(format!("{}: exists; --overwrite replaces it", out.display()).into());
+    }
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        return Err(format!("{}: expected a folder to write into, found none", folder.display()).into());
+    }
+    Ok(out)
+}
+
+/// A file or store that is read, with its SHA-256.
+pub(crate) fn input(path: &Path) -> Result<(String, String), AnyError> {
+    // A store is a folder; its manifest holds the checksums of what is in it.
+    let file = if path.is_dir() { path.join("store.json") } else { path.to_path_buf() };
+    let bytes = std::fs::read(&file).map_err(at(&file))?;
+    Ok((path.display().to_string(), hex(&Sha256::digest(bytes))))
+}
+
+/// Frames of one molecule to look at.
+pub(crate) fn view<'a>(caption: &str, frames: impl IntoIterator<Item = &'a Structure>) -> View {
+    let mut xyz = String::new();
+    for frame in frames {
+        let _ = writeln!(xyz, "{}\n", frame.n_atoms());
+        for (&z, [x, y, w]) in frame.numbers().iter().zip(frame.positions()) {
+            let _ = writeln!(xyz, "{} {x:.4} {y:.4} {w:.4}", elements::symbol(z));
+        }
+    }
+    View { caption: caption.to_string(), xyz }
+}
+
+/// The provenance of what was found in files alone, without a model.
+pub(crate) fn provenance_of_files(inputs: Vec<(String, String)>, seconds: f64) -> Provenance {
+    Provenance {
+        command: command_line(),
+        mdet_version: env!("CARGO_PKG_VERSION").to_string(),
+        machine: machine(),
+        model: String::new(),
+        model_sha256: String::new(),
+        trained_on: String::new(),
+        inputs,
+        seed: 0,
+        seconds,
+        units: UNITS.to_string(),
+    }
+}
+
+/// Writes a result file and says where it is.
+pub(crate) fn write(out: &Path, record: &Record) -> Result<Done, AnyError> {
+    atomic_write(out, record.to_json().as_bytes()).map_err(at(out))?;
+    println!("result        {}", out.display());
+    Ok(Done::Completed)
+}
+
+fn machine() -> String {
+    format!("{} {}", std::env::consts::ARCH, std::env::consts::OS)
 }
 
 /// The command line as it can be given to a shell again.

@@ -22,6 +22,7 @@ mod progress;
 mod report;
 mod reproduce;
 mod train;
+mod traj;
 mod units;
 
 use clap::{Parser, Subcommand};
@@ -54,6 +55,8 @@ enum Verb {
     /// Judge what a model's forces lack by construction: rotational symmetry, a potential.
     #[command(subcommand)]
     Judge(judge::JudgeVerb),
+    /// Spectrum, distributions, RMSD, temperature and energies of a trajectory, and how two differ.
+    Traj(traj::TrajArgs),
     /// Make one HTML page of result files.
     Report(report::ReportArgs),
     /// Run the whole programme of judgements on a model, and make one report.
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Verb::Predict(args) => predict::run(&args),
         Verb::Eval(args) => eval::run(&args),
         Verb::Judge(verb) => judge::run(&verb),
+        Verb::Traj(args) => traj::run(&args),
         Verb::Report(args) => report::run(&args),
         Verb::Reproduce(args) => reproduce::run(&args),
         Verb::Model(verb) => model::run(&verb),

@@ -274,6 +274,43 @@ fn finetune_tells_the_start_models_error_and_refuses_what_it_cannot_learn_from()
     assert!(String::from_utf8(plan.stdout).unwrap().contains("seed = 7"));
 }
 
+#[test]
+fn stability_and_trajectories_are_judged_and_wrong_references_refused() {
+    // Ten frames of water, the bonds stretched in turn.
+    let frame = |k: usize| WATER.replace("0.96", if k.is_multiple_of(2) { "0.96" } else { "0.98" });
+    let folder = folder_with("w.xyz", (0..10).map(frame).collect::<String>().as_bytes());
+    let here = folder.path();
+    std::fs::write(here.join("few.xyz"), WATER).unwrap();
+    std::fs::write(here.join("mixed.xyz"), format!("{WATER}2\n\nH 0 0 0\nH 0.74 0 0\n").repeat(5)).unwrap();
+    let judge =
+        |data: &'static str| vec!["judge", "stability", "built-in", "--reference", data, "--time", "0.1ps"];
+    assert_refused(here, &judge("few.xyz"), "at least 10 reference frames, found 1");
+    assert_refused(here, &judge("mixed.xyz"), "frame 1: expected the elements of frame 0");
+    assert_refused(here, &[judge("w.xyz"), vec!["--molecule", "CH4"]].concat(), "expected frames of CH4");
+    assert_refused(here, &[judge("w.xyz"), vec!["--timestep", "0.3"]].concat(), "50 fs are a multiple of");
+    assert!(mdet(here, &[judge("w.xyz"), vec!["--replicas", "2"]].concat()).status.success());
+    let json = std::fs::read_to_string(here.join("stability-w.json")).unwrap();
+    assert!(json.contains("\"stable_ps\": 0.1") && !here.join("stability-w.state.json").exists());
+
+    std::fs::write(here.join("m.xyz"), WATER).unwrap();
+    for (out, seed) in [("a", "1"), ("b", "2")] {
+        let run = ["md", "m.xyz", "--time", "0.2ps", "--every", "2", "--out", out, "--seed", seed];
+        assert!(mdet(here, &run).status.success());
+    }
+    assert_refused(here, &["traj", "m.xyz"], "--spacing says it");
+    assert_refused(here, &["traj", "a/trajectory.xyz", "w.xyz"], "--spacing says it");
+    let output = mdet(here, &["traj", "a/trajectory.xyz", "b/trajectory.xyz"]);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    for expected in ["spectrum", "temperature of H, K", "potential energy, eV", "by noise alone"] {
+        assert!(stdout.contains(expected), "{stdout}");
+    }
+    assert!(mdet(here, &["report", "stability-w.json", "traj-trajectory.json"]).status.success());
+    let page = std::fs::read_to_string(here.join("report.html")).unwrap();
+    for expected in ["Stability: H2O", "Trajectory: H2O", "Vibrational density of states"] {
+        assert!(page.contains(expected), "no {expected}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_the_run_with_complete_files() {

@@ -48,6 +48,12 @@ impl<F: ForceField + ?Sized> ForceField for Box<F> {
     }
 }
 
+impl<F: ForceField + ?Sized> ForceField for &mut F {
+    fn forces(&mut self, batch: &[Structure], forces: &mut [[f64; 3]]) -> Result<(), ForceFieldError> {
+        (**self).forces(batch, forces)
+    }
+}
+
 /// Every structure of a batch with its own part of the batch's forces (or of any other vector per atom).
 ///
 /// # Panics

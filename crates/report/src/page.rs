@@ -14,12 +14,17 @@ const LICENCE: &str = include_str!("../assets/3Dmol-LICENSE");
 /// The page of these results, in their order.
 pub fn html(records: &[(String, Record)]) -> String {
     let mut models: Vec<&str> = records.iter().map(|(_, record)| record.provenance.model.as_str()).collect();
+    models.retain(|model| !model.is_empty());
     models.dedup();
+    let question = match models[..] {
+        [] => "What do the trajectories show?".to_string(),
+        _ => format!("How far can {} be trusted?", models.join(", ")),
+    };
     let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>mdet report: {0}</title>\n<style>{STYLE}</style></head><body>\n<h1>How far can {0} be trusted?</h1>\n",
-        escape(&models.join(", "))
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>mdet report: {0}</title>\n<style>{STYLE}</style></head><body>\n<h1>{0}</h1>\n",
+        escape(&question)
     );
-    if let Some((_, first)) = records.first() {
+    if let Some((_, first)) = records.iter().find(|(_, record)| !record.provenance.model.is_empty()) {
         let _ = writeln!(page, "<p class=\"soft\">Trained on: {}.</p>", escape(&first.provenance.trained_on));
     }
     let sections: Vec<_> = records.iter().map(|(_, record)| section(&record.judgement)).collect();
@@ -38,8 +43,10 @@ pub fn html(records: &[(String, Record)]) -> String {
     }
     page += "</ul>\n";
     let rows = paper::rows(records);
-    page += "<h2>Beside the paper</h2>\n<p class=\"soft\">MD-ET, arXiv 2503.01431: a model of 4.6 million parameters trained on about 30 million structures.</p>\n";
-    page += &table(&["", "the paper", "this model"], rows.into_iter().map(Vec::from));
+    if !rows.is_empty() {
+        page += "<h2>Beside the paper</h2>\n<p class=\"soft\">MD-ET, arXiv 2503.01431: a model of 4.6 million parameters trained on about 30 million structures.</p>\n";
+        page += &table(&["", "the paper", "this model"], rows.into_iter().map(Vec::from));
+    }
     let mut has_view = false;
     for (index, (section, (file, record))) in sections.iter().zip(records).enumerate() {
         let _ = writeln!(
@@ -97,7 +104,9 @@ fn provenance(file: &str, record: &Record) -> String {
         let _ = write!(list, "<dt>{name}</dt><dd>{}</dd>", escape(value));
     };
     add("result file", file);
-    add("model", &format!("{} (SHA-256 {})", p.model, p.model_sha256));
+    if !p.model.is_empty() {
+        add("model", &format!("{} (SHA-256 {})", p.model, p.model_sha256));
+    }
     for (input, hash) in &p.inputs {
         add("input", &format!("{input} (SHA-256 {hash})"));
     }

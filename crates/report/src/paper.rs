@@ -62,6 +62,7 @@ pub(crate) fn rows(records: &[(String, Record)]) -> Vec<Row> {
                 );
                 add(&format!("stability of {}", found.molecule), not_stated, ours);
             }
+            Judgement::Trajectories(_) => {}
         }
     }
     rows

@@ -120,6 +120,19 @@ impl Plot {
         self.labelled(series, label)
     }
 
+    /// A pale band between low and high, in the colour of a series: the error of its line.
+    pub fn band(mut self, series: usize, edges: &[(f64, f64, f64)]) -> Self {
+        let mut path = String::new();
+        let there = edges.iter().map(|&(x, low, _)| (x, low));
+        let back = edges.iter().rev().map(|&(x, _, high)| (x, high));
+        for (x, y) in there.chain(back).filter(|(x, y)| x.is_finite() && y.is_finite()) {
+            let (x, y) = self.at(x, y);
+            let _ = write!(path, "{}{x:.1} {y:.1}", if path.is_empty() { "M" } else { "L" });
+        }
+        let _ = writeln!(self.marks, r#"<path class="f{}" fill-opacity="0.25" d="{path}"/>"#, series % 6);
+        self
+    }
+
     /// Points with error bars from low to high.
     pub fn points(
         mut self,

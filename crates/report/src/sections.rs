@@ -3,12 +3,14 @@
 pub(crate) mod drift;
 mod equivariance;
 pub(crate) mod map;
+mod stability;
+mod trajectory;
 
 use crate::plot::{Axis, Plot, escape, short};
 use crate::record::Judgement;
 use mdet_analysis::accuracy::{Errors, Parity};
 use mdet_analysis::loops::LoopKind;
-use mdet_analysis::{Accuracy, Estimate, Lambda, Spread, Stability};
+use mdet_analysis::{Accuracy, Estimate, Lambda, Spread};
 
 /// A result in the reader's words.
 pub(crate) struct Section {
@@ -26,7 +28,8 @@ pub(crate) fn section(judgement: &Judgement) -> Section {
         Judgement::Lambda(found) => lambda(found),
         Judgement::Drift(found) => drift::section(found),
         Judgement::Map(found) => map::section(found),
-        Judgement::Stability(found) => stability(found),
+        Judgement::Stability(found) => stability::section(found),
+        Judgement::Trajectories(found) => trajectory::section(found),
     }
 }
 
@@ -216,51 +219,6 @@ fn lambda(found: &Lambda) -> Section {
     Section {
         title: "Energy conservation: the force Jacobian".into(),
         good: Some(mean.value < 1e-3),
-        verdict,
-        body,
-    }
-}
-
-fn stability(found: &Stability) -> Section {
-    let n = found.replicas.len();
-    let verdict = format!(
-        "{} at {} K: {} of {n} runs of {} ps kept all bonds; h(r) differs from the reference by {:.3} ± {:.3} (of at most 2; ± sd over replicas).",
-        found.molecule,
-        found.temperature_k,
-        n - found.n_unstable,
-        short(found.planned_ps),
-        found.distance_error.mean,
-        found.distance_error.standard_deviation
-    );
-    let row = |name: &str, value: String| vec![name.to_string(), value];
-    let (stable, error) = (found.stable_ps, found.distance_error);
-    let mut body = table(
-        &["", ""],
-        [
-            row(
-                "stable, ps (mean ± sd over replicas)",
-                format!("{:.1} ± {:.1}", stable.mean, stable.standard_deviation),
-            ),
-            row("∫|h − h_ref| dr", format!("{:.3} ± {:.3}", error.mean, error.standard_deviation)),
-            row("frames per second, all replicas", format!("{:.0}", found.frames_per_second)),
-            row("thermostat", format!("{}, {} fs steps", found.thermostat, found.timestep_fs)),
-            row("reference frames", found.n_reference.to_string()),
-        ],
-    );
-    let curve = |h: &[f64]| {
-        h.iter().enumerate().map(|(k, &h)| ((k as f64 + 0.5) * found.bin_angstrom, h)).collect::<Vec<_>>()
-    };
-    let (own, reference) = (curve(&found.distances_per_angstrom), curve(&found.reference_per_angstrom));
-    let both = own.iter().chain(&reference).filter(|point| point.1 > 0.0);
-    let x = Axis::from_zero("pair distance / Å", both.clone().map(|point| point.0));
-    let last = both.clone().map(|point| point.0).fold(0.0, f64::max);
-    let within = |curve: Vec<(f64, f64)>| curve.into_iter().filter(move |point| point.0 <= last + 0.1);
-    let plot = Plot::new(x, Axis::from_zero("h(r) / 1/Å", both.map(|point| point.1)));
-    let plot = plot.line(0, "model", within(own)).line(1, "reference", within(reference));
-    body += &plots([plot.figure("Distribution of pair distances, ∫h dr = 1.")]);
-    Section {
-        title: format!("Stability: {}", found.molecule),
-        good: Some(found.n_unstable == 0),
         verdict,
         body,
     }

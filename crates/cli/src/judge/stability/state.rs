@@ -1,0 +1,94 @@
+//! The state of `mdet judge stability` between sessions: every replica's samples, positions and velocities.
+//!
+//! Numbers are written with the digits that read back as the same `f64`, so that it goes on bit for bit.
+
+use crate::AnyError;
+use crate::input::at;
+use mdet_analysis::stability::Watched;
+use mdet_core::elements::mass_u;
+use mdet_core::{Structure, atomic_write};
+use mdet_md::Snapshot;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Everything to go on from.
+pub(super) struct State {
+    /// What decides the trajectories: a state of anything else is refused.
+    pub identity: String,
+    /// Wall time of the steps so far, s.
+    pub seconds: f64,
+    pub replicas: Vec<Replica>,
+}
+
+pub(super) struct Replica {
+    pub watched: Watched,
+    pub snapshot: Snapshot,
+}
+
+/// A [`State`] as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedState {
+    identity: String,
+    seconds: f64,
+    replicas: Vec<SavedReplica>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedReplica {
+    watched: Watched,
+    positions_angstrom: Vec<[f64; 3]>,
+    velocities_angstrom_per_fs: Vec<[f64; 3]>,
+    progress: mdet_md::Progress,
+}
+
+impl State {
+    /// Replicas that are worth a step.
+    pub fn running(&self, n_steps: u64) -> Vec<usize> {
+        let runs =
+            |replica: &Replica| replica.watched.is_stable() && replica.snapshot.progress.step < n_steps;
+        (0..self.replicas.len()).filter(|&b| runs(&self.replicas[b])).collect()
+    }
+
+    /// Steps of one replica so far, all replicas counted.
+    pub fn n_steps(&self) -> u64 {
+        self.replicas.iter().map(|replica| replica.snapshot.progress.step).sum()
+    }
+
+    pub fn write(&self, path: &Path) -> Result<(), AnyError> {
+        let saved = |replica: &Replica| SavedReplica {
+            watched: replica.watched.clone(),
+            positions_angstrom: replica.snapshot.structure.positions().to_vec(),
+            velocities_angstrom_per_fs: replica.snapshot.velocities.clone(),
+            progress: replica.snapshot.progress,
+        };
+        let replicas = self.replicas.iter().map(saved).collect();
+        let state = SavedState { identity: self.identity.clone(), seconds: self.seconds, replicas };
+        atomic_write(path, &serde_json::to_vec(&state)?).map_err(at(path))
+    }
+
+    /// Reads the state of the judgement with this identity, of this molecule.
+    pub fn read(path: &Path, identity: String, molecule: &Structure) -> Result<Self, AnyError> {
+        let bytes = std::fs::read(path).map_err(at(path))?;
+        let wrong = |what: &str| format!("{}: {what}", path.display());
+        let saved: SavedState = serde_json::from_slice(&bytes).map_err(|error| wrong(&error.to_string()))?;
+        if saved.identity != identity {
+            return Err(wrong(&format!("expected a state of {identity}, found {}", saved.identity)).into());
+        }
+        let (numbers, charge, multiplicity) =
+            (molecule.numbers(), molecule.charge(), molecule.multiplicity());
+        let masses_u: Vec<f64> = numbers.iter().map(|&z| mass_u(z)).collect();
+        let mut replicas = Vec::new();
+        for replica in saved.replicas {
+            let structure =
+                Structure::new(numbers.to_vec(), replica.positions_angstrom, charge, multiplicity)
+                    .map_err(|error| wrong(&error.to_string()))?;
+            let velocities = replica.velocities_angstrom_per_fs;
+            let (masses_u, progress) = (masses_u.clone(), replica.progress);
+            let snapshot = Snapshot { structure, masses_u, velocities, progress };
+            replicas.push(Replica { watched: replica.watched, snapshot });
+        }
+        Ok(Self { identity, seconds: saved.seconds, replicas })
+    }
+}
