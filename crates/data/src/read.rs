@@ -99,6 +99,14 @@ impl Reader {
         if !shards.is_empty() {
             return qcml::open(path, shards, options);
         }
+        if path.is_dir() {
+            let found = if store::is_unfinished(path) {
+                "a store that is not finished: mdet data convert --resume goes on with it"
+            } else {
+                "a folder without store.json and without shards"
+            };
+            return Err(DataError::missing(path, "a file, a store or a folder of TFRecord shards", found));
+        }
         let mut start = [0; qcml::HEAD];
         let mut file = File::open(path).map_err(DataError::io(path))?;
         let n_read = file.read(&mut start).map_err(DataError::io(path))?;

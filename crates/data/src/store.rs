@@ -88,6 +88,11 @@ pub fn is_store(path: &Path) -> bool {
     manifest_path(path).is_file()
 }
 
+/// Whether a writer left a store unfinished here.
+pub(crate) fn is_unfinished(path: &Path) -> bool {
+    path.join(UNFINISHED).is_file()
+}
+
 /// Where a store's manifest is.
 pub fn manifest_path(store: &Path) -> PathBuf {
     store.join(MANIFEST)
@@ -240,7 +245,7 @@ impl StoreWriter {
 
     /// Whether [`resume`](Self::resume) would go on from here: shards were closed, though not finished.
     pub fn is_resumable(&self) -> bool {
-        self.store.join(UNFINISHED).exists()
+        is_unfinished(&self.store)
     }
 
     /// Sources that are added as a whole, since the store was made or appended to.
@@ -350,7 +355,7 @@ impl StoreWriter {
 }
 
 fn refuse_unfinished(store: &Path) -> Result<(), DataError> {
-    if store.join(UNFINISHED).exists() {
+    if is_unfinished(store) {
         return Err(DataError::missing(
             store,
             "a finished store",

@@ -93,7 +93,8 @@ fn an_interrupted_store_is_refused_until_it_is_resumed_and_then_is_as_if_it_neve
     writer.begin(&fixture(names[1]), &reader.about).unwrap();
     reader.take(4).for_each(|record| writer.push(record).unwrap());
     drop(writer);
-    assert!(Manifest::read(&store).is_err(), "nothing counts yet");
+    let error = Dataset::read(std::slice::from_ref(&store), ReadOptions::default()).unwrap_err().to_string();
+    assert!(Manifest::read(&store).is_err() && error.contains("a store that is not finished"), "{error}");
     for refused in [StoreWriter::create(&store), StoreWriter::append(&store)] {
         assert!(refused.unwrap_err().to_string().contains("--resume goes on with it"));
     }
