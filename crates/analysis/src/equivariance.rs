@@ -41,6 +41,9 @@ const MIN_FORCE: f64 = 0.1;
 /// Largest angular momentum whose share is told apart.
 pub const MAX_L: usize = 8;
 
+/// Base rotations below which shares are noise: they are sums over pairs of bases, weighted by 2l + 1 and more.
+pub const MIN_BASES: usize = 6;
+
 /// Numbers of rotations averaged over, as far as the set has them.
 const AVERAGES: [usize; 8] = [1, 2, 4, 8, 12, 16, 30, 60];
 

@@ -5,10 +5,15 @@
 
 use mdet_analysis::Spread;
 use mdet_analysis::drift::{ConditionDrift, Series};
-use mdet_analysis::heating::{kinetic_mev_per_atom_per_ps, uncorrelated_power_ev_per_fs};
+use mdet_analysis::heating::{
+    CurlForce, CurlWork, correlated_power_ev_per_fs, kinetic_mev_per_atom_per_ps,
+    uncorrelated_power_ev_per_fs,
+};
 use mdet_core::constants::EV_PER_U_IN_ANGSTROM2_PER_FS2;
 use mdet_core::potentials::{Harmonic, Morse};
-use mdet_core::{Disturbance, Disturbed, ForceField, Structure};
+use mdet_core::{
+    CentralDifferences, Disturbance, Disturbed, ForceField, ForceJacobian, NetForceRemoved, Structure,
+};
 use mdet_md::{Config, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
 
 const SQUARE: f64 = 1.2 * std::f64::consts::FRAC_1_SQRT_2;
@@ -175,4 +180,58 @@ fn a_curl_drives_a_degenerate_mode_at_its_analytic_rate() {
     assert!(expected > 1.3, "{expected}");
     // Velocity Verlet's own error: (ωh)²/24 of γ and (ωh)²/4 of the kinetic energy's swing, ωh = 0.03.
     assert!((kinetic(&simulation) / before / expected - 1.0).abs() < 1e-3, "{expected}");
+}
+
+#[test]
+fn a_curl_that_turns_with_the_molecule_heats_as_the_fluctuations_of_its_work_predict() {
+    const WINDOW: u32 = 800;
+    const N_WINDOWS: u32 = 5;
+    // Four elements, so that no two modes have one frequency by symmetry; hot, so that they lose their phases.
+    let molecule = Structure::new(vec![6, 7, 8, 9], tetrahedron().positions().to_vec(), 0, 1).unwrap();
+    let masses = vec![12.011, 14.007, 15.999, 18.998];
+    let disturbed = || NetForceRemoved::new(Disturbed::new(bound(), Disturbance::Cycle(0.3)));
+    let mut differences = CentralDifferences { inner: disturbed(), step_angstrom: 1e-4 };
+    let jacobian = differences.jacobian(&molecule).unwrap();
+    let curl = CurlForce::new(&jacobian, molecule.positions().to_vec(), masses);
+    let config = nve(0.5, 2000.0, Orientation::AsItLies);
+    let structures = vec![molecule.clone(); 120];
+    let replicas = 0..structures.len();
+
+    // The prediction is made of dynamics without the curl.
+    let mut simulation = Simulation::new(structures.clone(), bound(), config).unwrap();
+    let mut works = vec![CurlWork::start(&curl, molecule.positions()); structures.len()];
+    let (mut windows, mut temperatures) = (Vec::new(), Vec::new());
+    for window in 0..=N_WINDOWS {
+        let before: Vec<f64> = works.iter().map(|work| work.work_ev).collect();
+        for _ in 0..WINDOW {
+            simulation.step().unwrap();
+            let there = |b: usize| simulation.frame(b).structure.positions();
+            works.iter_mut().enumerate().for_each(|(b, work)| work.go_to(&curl, there(b)));
+        }
+        if window > 0 {
+            windows.extend(works.iter().zip(before).map(|(work, before)| work.work_ev - before));
+            temperatures.extend(replicas.clone().map(|b| simulation.frame(b).observables.temperature_k));
+        }
+    }
+    let temperature = Spread::of(&temperatures).unwrap().mean;
+    let predicted = correlated_power_ev_per_fs(&windows, f64::from(WINDOW) * 0.5, temperature).unwrap();
+
+    let mut simulation = Simulation::new(structures, disturbed(), config).unwrap();
+    let mut energies = Vec::new();
+    for _ in 0..=N_WINDOWS {
+        (0..WINDOW).for_each(|_| simulation.step().unwrap());
+        let energy = |b: usize| {
+            let frame = simulation.frame(b);
+            frame.observables.kinetic_ev + bound().energy(frame.structure)
+        };
+        energies.push(replicas.clone().map(energy).collect::<Vec<f64>>());
+    }
+    let time = f64::from(N_WINDOWS * WINDOW) * 0.5;
+    let rises =
+        energies[N_WINDOWS as usize].iter().zip(&energies[0]).map(|(end, start)| (end - start) / time);
+    let measured = Spread::of(&rises.collect::<Vec<_>>()).unwrap();
+    let error = predicted.standard_error().hypot(measured.standard_error());
+    // A lost ½ or 2 would be three errors or more.
+    assert!(error < 0.3 * predicted.mean, "unresolved: {predicted:?} {measured:?}");
+    assert!((predicted.mean - measured.mean).abs() < 2.0 * error, "{predicted:?} {measured:?}");
 }

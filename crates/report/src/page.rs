@@ -18,7 +18,7 @@ pub fn html(records: &[(String, Record)]) -> String {
     models.dedup();
     let question = match models[..] {
         [] => "What do the trajectories show?".to_string(),
-        _ => format!("How far can {} be trusted?", models.join(", ")),
+        _ => format!("How far can the model {} be trusted?", models.join(", ")),
     };
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>mdet report: {0}</title>\n<style>{STYLE}</style></head><body>\n<h1>{0}</h1>\n",
@@ -45,7 +45,8 @@ pub fn html(records: &[(String, Record)]) -> String {
     let rows = paper::rows(records);
     if !rows.is_empty() {
         page += "<h2>Beside the paper</h2>\n<p class=\"soft\">MD-ET, arXiv 2503.01431: a model of 4.6 million parameters trained on about 30 million structures.</p>\n";
-        page += &table(&["", "the paper", "this model"], rows.into_iter().map(Vec::from));
+        page += &table(&["", "the paper", "this model"], rows.into_iter().map(Vec::from))
+            .replace("class=\"table\"", "class=\"words\"");
     }
     let mut has_view = false;
     for (index, (section, (file, record))) in sections.iter().zip(records).enumerate() {

@@ -3,6 +3,7 @@
 
 use crate::plot::short;
 use crate::record::{Judgement, Record};
+use crate::sections::drift::SHORT_PS;
 use mdet_analysis::Drift;
 
 /// One statement: what about, the paper's, ours.
@@ -70,6 +71,9 @@ pub(crate) fn rows(records: &[(String, Record)]) -> Vec<Row> {
 
 /// Which conditions kept their kinetic energy.
 fn staying(found: &Drift) -> String {
+    if found.planned_ps < SHORT_PS {
+        return format!("{} ps are too short to say", short(found.planned_ps));
+    }
     let stays = |c: &&mdet_analysis::drift::ConditionDrift| {
         c.ended.is_none() && c.replicas.iter().all(|r| r.ten_percent_ps.is_none())
     };

@@ -85,13 +85,20 @@ pub(crate) fn short(value: f64) -> String {
     }
 }
 
+/// How a series is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Line,
+    Point,
+}
+
 /// A plot that grows mark by mark.
 #[derive(Debug, Clone)]
 pub(crate) struct Plot {
     x: Axis,
     y: Axis,
     marks: String,
-    legend: Vec<(usize, String)>,
+    legend: Vec<(usize, Mark, String)>,
 }
 
 impl Plot {
@@ -117,7 +124,7 @@ impl Plot {
             r#"<path class="mark s{}" stroke-dasharray="{dash}" d="{path}"/>"#,
             series % 6
         );
-        self.labelled(series, label)
+        self.labelled(series, Mark::Line, label)
     }
 
     /// A pale band between low and high, in the colour of a series: the error of its line.
@@ -148,7 +155,7 @@ impl Plot {
                 r#"<circle class="f{s}" cx="{cx:.1}" cy="{cy:.1}" r="3.5"/><path class="mark s{s}" d="M{cx:.1} {y1:.1}V{y2:.1}"/>"#
             );
         }
-        self.labelled(series, label)
+        self.labelled(series, Mark::Point, label)
     }
 
     /// Bars between edges, from the lower end of the axis.
@@ -179,9 +186,9 @@ impl Plot {
         self
     }
 
-    fn labelled(mut self, series: usize, label: &str) -> Self {
+    fn labelled(mut self, series: usize, mark: Mark, label: &str) -> Self {
         if !label.is_empty() {
-            self.legend.push((series % 6, label.to_string()));
+            self.legend.push((series % 6, mark, label.to_string()));
         }
         self
     }
@@ -227,16 +234,21 @@ impl Plot {
             r#"<text class="mid" transform="translate(16 {middle}) rotate(-90)">{}</text>"#,
             escape(&self.y.label)
         );
-        for (index, (series, label)) in self.legend.iter().enumerate() {
+        for (index, (series, mark, label)) in self.legend.iter().enumerate() {
             let (x, y) = (left + 240.0 * (index % 2) as f64, HEIGHT + 10.0 + 20.0 * (index / 2) as f64);
             let dash = ["", "7 3", "2 3", "9 3 2 3", "4 4", "1 2"][*series];
-            let _ = write!(
-                out,
-                r#"<path class="mark s{series}" stroke-dasharray="{dash}" d="M{x} {}h26"/><text x="{}" y="{y}">{}</text>"#,
-                y - 4.0,
-                x + 32.0,
-                escape(label)
-            );
+            let middle = y - 4.0;
+            out += &match mark {
+                Mark::Line => {
+                    format!(
+                        r#"<path class="mark s{series}" stroke-dasharray="{dash}" d="M{x} {middle}h26"/>"#
+                    )
+                }
+                Mark::Point => {
+                    format!(r#"<circle class="f{series}" cx="{}" cy="{middle}" r="3.5"/>"#, x + 13.0)
+                }
+            };
+            let _ = write!(out, r#"<text x="{}" y="{y}">{}</text>"#, x + 32.0, escape(label));
         }
         out + &format!("</svg><figcaption>{}</figcaption></figure>\n", escape(caption))
     }

@@ -5,7 +5,7 @@ use crate::labelled;
 use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt};
 use clap::Args;
-use mdet_analysis::equivariance::{Equivariance, EquivarianceJudge, Orientations, Subject};
+use mdet_analysis::equivariance::{Equivariance, EquivarianceJudge, MIN_BASES, Orientations, Subject};
 use mdet_core::RotationSet;
 use mdet_report::Judgement;
 use std::path::PathBuf;
@@ -101,6 +101,10 @@ fn print(found: &Equivariance) {
             "averaged over {:>3} rotations: {error:.4} meV/Å, mean over structures",
             averaged.n_rotations
         );
+    }
+    if found.n_bases < MIN_BASES {
+        println!("share of the squared error per angular momentum: from {MIN_BASES} bases on");
+        return;
     }
     let shares = (0..found.structures[0].share_per_l.len())
         .map(|l| format!("l={} {:.1} %", l + 1, 100.0 * mean(&|k| found.structures[k].share_per_l[l])));

@@ -12,6 +12,9 @@ const THERMAL_MEV_PER_K: f64 = 3.0 * 0.086_173_33;
 /// Heating that a run of 1 ns turns into 10 % of the thermal energy at 300 K, meV/atom/ps.
 const HARMLESS_HEATING: f64 = 0.1 * 300.0 * THERMAL_MEV_PER_K / 1e3;
 
+/// Runs shorter than this fluctuate by 10 % over a tenth of themselves, whatever the forces.
+pub(crate) const SHORT_PS: f64 = 5.0;
+
 /// One run's heating, measured and predicted.
 pub(crate) struct Compared {
     pub condition: String,
@@ -98,7 +101,7 @@ fn conditions(found: &Drift) -> String {
             c.predicted.map_or("–".into(), |p| short(p.total_mev_per_atom_per_ps())),
             over(&c.balance_mev_per_atom_per_ps, 4),
             over(&c.temperature_k, 0),
-            first(|r| r.ten_percent_ps),
+            if found.planned_ps < SHORT_PS { "–".into() } else { first(|r| r.ten_percent_ps) },
             first(|r| r.runaway_ps),
             format!("{:.0}", c.steps_per_second),
         ]

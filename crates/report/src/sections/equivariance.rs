@@ -2,7 +2,7 @@
 
 use super::{Section, mean_and_error, plots, table};
 use crate::plot::{Axis, Plot, short};
-use mdet_analysis::equivariance::StructureEquivariance;
+use mdet_analysis::equivariance::{MIN_BASES, StructureEquivariance};
 use mdet_analysis::sphere::SphereMap;
 use mdet_analysis::{Equivariance, Spread};
 
@@ -73,19 +73,29 @@ pub(super) fn section(found: &Equivariance) -> Section {
     let shares: Vec<f64> = (0..mdet_analysis::equivariance::MAX_L)
         .map(|l| 100.0 * mean(&|k| found.structures[k].share_per_l[l]))
         .collect();
-    let rest = 100.0 - shares.iter().sum::<f64>();
-    let per_l = Plot::new(
-        Axis::over("angular momentum l", [0.6, 8.4]),
-        Axis::from_zero("share of squared error / %", shares.iter().copied()),
-    );
-    let bars = shares.iter().enumerate().map(|(l, share)| (l as f64 + 0.6, l as f64 + 1.4, share.max(0.0)));
     body += &plots([
         averaging.figure("Error of frame averages (the 4 and 12 are the tetrahedron's groups, the 60 the 600-cell's; up to five structures)."),
-        per_l.bars(0, bars).figure(&format!("Share of the squared error per angular momentum; {rest:.1} % is above l = 8 or noise.")),
+        per_l(&shares, found.n_bases),
         sphere(&found.bias_map_mev_per_angstrom),
         by_size(found),
     ]);
     Section { title: "Rotational symmetry".into(), good: Some(good), verdict, body }
+}
+
+/// Shares per angular momentum: sums over pairs of bases, which are noise where there are few.
+fn per_l(shares: &[f64], n_bases: usize) -> String {
+    if n_bases < MIN_BASES {
+        return String::new();
+    }
+    let rest = 100.0 - shares.iter().sum::<f64>();
+    let plot = Plot::new(
+        Axis::over("angular momentum l", [0.6, 8.4]),
+        Axis::from_zero("share of squared error / %", shares.iter().copied()),
+    );
+    let bars = shares.iter().enumerate().map(|(l, share)| (l as f64 + 0.6, l as f64 + 1.4, share.max(0.0)));
+    plot.bars(0, bars).figure(&format!(
+        "Share of the squared error per angular momentum (estimates from {n_bases} base rotations); {rest:.1} % is above l = 8 or noise."
+    ))
 }
 
 fn groups(found: &Equivariance) -> String {
