@@ -1,7 +1,8 @@
 //! Which structural features go with failure: judgements over a series of molecules, and their rank correlations with
 //! [`Features`].
 //!
-//! A correlation is Spearman's, with the 95 % interval of a bootstrap over molecules. Molecules of a series resemble
+//! A correlation is Spearman's, with the 95 % interval of a bootstrap over molecules where they are
+//! enough. Molecules of a series resemble
 //! each other and features go together (large molecules are saturated here), so a correlation is no cause.
 
 use crate::features::Features;
@@ -10,6 +11,9 @@ use crate::statistics::{Estimate, Spread, quantile, rank_correlation};
 use mdet_core::{Purpose, RandomStream};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+
+/// Molecules needed for an interval: draws from fewer repeat too few orders.
+const MIN_MOLECULES: usize = 20;
 
 /// Draws of the bootstrap.
 const N_RESAMPLES: u64 = 400;
@@ -136,7 +140,8 @@ fn with_interval(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
     };
     let mut draws: Vec<f64> = (0..N_RESAMPLES).filter_map(draw).collect();
     draws.sort_by(f64::total_cmp);
-    let interval = quantile(&draws, 0.025).zip(quantile(&draws, 0.975)).map(|(low, high)| [low, high]);
+    let ends = quantile(&draws, 0.025).zip(quantile(&draws, 0.975));
+    let interval = ends.filter(|_| pairs.len() >= MIN_MOLECULES).map(|(low, high)| [low, high]);
     Some(Estimate { value, interval })
 }
 
@@ -172,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_measure_that_rises_with_a_feature_correlates_and_constants_do_not() {
-        let molecules: Vec<MappedMolecule> = (0..12).map(|k| molecule(3 + k, 0.1 * (k * k) as f64)).collect();
+        let molecules: Vec<MappedMolecule> = (0..24).map(|k| molecule(3 + k, 0.1 * (k * k) as f64)).collect();
         let found = correlations(&molecules, 1);
         let of = |measure: &str, feature: &str| {
             found.iter().find(|c| (c.measure.as_str(), c.feature.as_str()) == (measure, feature)).unwrap()
@@ -185,5 +190,7 @@ mod tests {
             (0, true)
         );
         assert_eq!(found.len(), MEASURES.len() * FEATURES.len());
+        let few = correlations(&molecules[..19], 1);
+        assert!(few.iter().all(|c| c.rank_correlation.is_none_or(|found| found.interval.is_none())));
     }
 }
