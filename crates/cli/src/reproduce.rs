@@ -71,7 +71,7 @@ struct Step {
 
 /// The programme. Words in capitals are files; a step with one that was not given is left out, `[…]` alone likewise.
 #[rustfmt::skip]
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step { name: "accuracy",
         smoke: "eval MODEL DATA --limit 200",
         quick: "eval MODEL DATA",
@@ -88,6 +88,10 @@ const STEPS: [Step; 5] = [
         smoke: "judge drift MODEL ETHANOL --time 0.4ps --replicas 2",
         quick: "judge drift MODEL OCTANE --time 4ps --replicas 2",
         full: "judge drift MODEL OCTANE --time 500ps --replicas 4" },
+    Step { name: "stability",
+        smoke: "judge stability MODEL --reference REFERENCE --time 0.5ps --replicas 2",
+        quick: "judge stability MODEL --reference REFERENCE --time 5ps --replicas 3",
+        full: "judge stability MODEL --reference REFERENCE --time 300ps --replicas 5" },
     Step { name: "map",
         smoke: "judge map MODEL SERIES --limit 12 --max-atoms 16 --time 0.2ps [--training TRAINING]",
         quick: "judge map MODEL SERIES --limit 74 --max-atoms 24 --time 0.4ps [--training TRAINING]",
@@ -124,7 +128,9 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Done, AnyError> {
     for (index, (name, words)) in steps.iter().enumerate() {
         let result = args.out.join(format!("{name}.json"));
         let place = format!("step {} of {}", index + 1, steps.len());
-        if result.exists() {
+        // A judgement that was ended half way leaves its state beside what it has found so far.
+        let is_unfinished = args.out.join(format!("{name}.state.json")).exists();
+        if result.exists() && !is_unfinished {
             // A result that cannot be read is better known now than after the other steps.
             Record::read(&result)?;
             eprintln!("mdet: {place}: {name}: done before");
@@ -133,6 +139,9 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Done, AnyError> {
             eprintln!("mdet: {place}, after {elapsed:.0} s: mdet {}", words.join(" "));
             let mut command = Command::new(std::env::current_exe()?);
             command.args(words).arg("-o").arg(&result);
+            if is_unfinished {
+                command.arg("--resume");
+            }
             if let Some(threads) = args.threads {
                 command.args(["--threads", &threads.to_string()]);
             }
