@@ -55,28 +55,43 @@ fn shape<T: Real>(net: &Network<T>, n_atoms: usize) -> AttentionShape {
     AttentionShape { n_atoms, n_heads: net.config.n_heads, d_head: net.config.d_head() }
 }
 
-/// Reads `tape.input`, writes x' to `output`, with the rows dealt to `n_threads` of the current pool.
+/// What a forward pass leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// All that [`backward`] needs.
+    ForBackward,
+    /// Only x': the rows between are taken through in blocks.
+    Output,
+}
+
+/// Rows of a block that stays in the second-level cache from kernel to kernel.
+const BLOCK_ROWS: usize = 516;
+
+/// Reads `tape.input`, writes x' to `output`, with the rows dealt to `n_threads` of the current pool (one when
+/// everything is kept).
 pub(crate) fn forward<T: Real>(
     net: &Network<T>,
     views: &LayerViews,
     group: &Group,
     n_threads: usize,
+    keep: Keep,
     tape: &mut LayerTape<T>,
     scratch: &mut LayerScratch<T>,
     output: &mut [T],
 ) {
     let (d, n_edges) = (net.config.width, group.n_edges());
     let n_hidden = net.config.ffn_multiplier * d;
-    let normalised = resized(&mut scratch.other_narrow, n_edges * d);
+    let shares = Shares::new(n_edges, n_threads, keep);
     let qkvv = resized(&mut tape.qkvv, n_edges * 4 * d);
-    in_shares(n_threads, n_edges, [normalised, qkvv], [d, 4 * d], |start, [normalised, qkvv]| {
-        norm(net, &views.attention_norm, &tape.input[start * d..][..normalised.len()], normalised);
+    let normalised = resized(&mut scratch.other_narrow, shares.n_block_rows() * d);
+    shares.run([qkvv], [4 * d], [normalised], [d], |rows, [qkvv], [normalised]| {
+        norm(net, &views.attention_norm, &tape.input[rows.start * d..rows.end * d], normalised);
         linear(4 * d, d, normalised, net.view(&views.qkvv), qkvv);
     });
     let gathered = resized(&mut tape.gathered, n_edges * d);
     for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
         let (n, shape) = (atoms.len(), shape(net, atoms.len()));
-        let (qkvv, gathered) = (&qkvv[rows(edges, 4 * d)], &mut gathered[rows(edges, d)]);
+        let (qkvv, gathered) = (&tape.qkvv[rows(edges, 4 * d)], &mut gathered[rows(edges, d)]);
         let n_scratch = shape.forward_scratch();
         let n_shares = n_threads.clamp(1, n);
         let working = resized(&mut scratch.attention, n_shares * n_scratch);
@@ -87,19 +102,19 @@ pub(crate) fn forward<T: Real>(
             T::triangular_attention(shape, first..(first + share).min(n), qkvv, out, working);
         });
     }
-    let buffers = [
-        resized(&mut scratch.narrow, n_edges * d),
-        &mut scratch.other_narrow[..],
-        resized(&mut tape.aggregated, n_edges * d),
-        resized(&mut tape.hidden, n_edges * n_hidden),
-        resized(&mut scratch.wide, n_edges * n_hidden),
-        resized(&mut tape.output_sum, n_edges * d),
-        output,
+    let n_block_rows = shares.n_block_rows();
+    let blocks = [
+        resized(&mut scratch.narrow, n_block_rows * d),
+        resized(&mut scratch.other_narrow, n_block_rows * d),
+        resized(&mut tape.aggregated, n_block_rows * d),
+        resized(&mut tape.hidden, n_block_rows * n_hidden),
+        resized(&mut scratch.wide, n_block_rows * n_hidden),
+        resized(&mut tape.output_sum, n_block_rows * d),
     ];
     let (input, gathered) = (&tape.input, &tape.gathered);
-    in_shares(n_threads, n_edges, buffers, [d, d, d, n_hidden, n_hidden, d, d], |start, buffers| {
-        let [attended, normalised, aggregated, hidden, activated, output_sum, output] = buffers;
-        let rows = start * d..start * d + output.len();
+    shares.run([output], [d], blocks, [d, d, d, n_hidden, n_hidden, d], |rows, [output], blocks| {
+        let [attended, normalised, aggregated, hidden, activated, output_sum] = blocks;
+        let rows = self::rows(&rows, d);
         linear(d, d, &gathered[rows.clone()], net.view(&views.attention_out), attended);
         let (scale, shift) = (net.view(&views.aggregate_norm.scale), net.view(&views.aggregate_norm.shift));
         add_layer_norm(&input[rows], attended, &[], scale, shift, aggregated, normalised);
@@ -113,29 +128,67 @@ pub(crate) fn forward<T: Real>(
     });
 }
 
-/// Splits row buffers into one share per thread and calls `work(first row, shares)` on each.
+/// How rows are dealt to threads, and each thread's to blocks.
 ///
-/// Rows are computed alike wherever the cut falls, so the number of shares does not change a bit of the result.
-fn in_shares<T: Real, const B: usize>(
-    n_threads: usize,
+/// Rows are computed alike wherever the cuts fall, so neither number changes a bit of the result.
+#[derive(Clone, Copy)]
+struct Shares {
     n_rows: usize,
-    buffers: [&mut [T]; B],
-    widths: [usize; B],
-    work: impl Fn(usize, [&mut [T]; B]) + Sync + Send,
-) {
-    let share = n_rows.div_ceil(n_threads.max(1)).max(1);
-    let mut rest = buffers;
-    let mut shares = Vec::with_capacity(n_threads);
-    for start in (0..n_rows).step_by(share) {
-        let n = share.min(n_rows - start);
-        let mut own: [&mut [T]; B] = std::array::from_fn(|_| Default::default());
-        for ((rest, own), width) in rest.iter_mut().zip(&mut own).zip(widths) {
-            let (front, back) = std::mem::take(rest).split_at_mut(n * width);
-            (*own, *rest) = (front, back);
-        }
-        shares.push((start, own));
+    /// Rows of a thread.
+    share: usize,
+    /// Rows that are taken from the first kernel to the last before the next begin.
+    block: usize,
+}
+
+impl Shares {
+    fn new(n_rows: usize, n_threads: usize, keep: Keep) -> Self {
+        let share = n_rows.div_ceil(n_threads.max(1)).max(1);
+        assert!(keep == Keep::Output || share >= n_rows, "rows kept for the backward pass are one block");
+        let block = if keep == Keep::Output { share.min(BLOCK_ROWS) } else { share };
+        Self { n_rows, share, block }
     }
-    for_each(shares.into_iter(), |(start, own)| work(start, own));
+
+    /// Rows of block buffers: one block for each thread.
+    fn n_block_rows(self) -> usize {
+        self.n_rows.div_ceil(self.share) * self.block
+    }
+
+    /// Calls `work(rows, their part of the row buffers, the thread's block buffers)` on every block.
+    fn run<T: Real, const A: usize, const B: usize>(
+        self,
+        mut row_buffers: [&mut [T]; A],
+        row_widths: [usize; A],
+        mut block_buffers: [&mut [T]; B],
+        block_widths: [usize; B],
+        work: impl Fn(Range<usize>, [&mut [T]; A], [&mut [T]; B]) + Sync + Send,
+    ) {
+        let starts = (0..self.n_rows).step_by(self.share);
+        let shares: Vec<_> = starts
+            .map(|start| {
+                let n = self.share.min(self.n_rows - start);
+                let rows = split_off(&mut row_buffers, row_widths.map(|width| n * width));
+                (start..start + n, rows, split_off(&mut block_buffers, block_widths.map(|w| self.block * w)))
+            })
+            .collect();
+        for_each(shares.into_iter(), |(share, mut row_buffers, mut block_buffers)| {
+            for start in share.clone().step_by(self.block) {
+                let n = self.block.min(share.end - start);
+                let rows = split_off(&mut row_buffers, row_widths.map(|width| n * width));
+                let mut widths = block_widths.into_iter();
+                let blocks = block_buffers.each_mut().map(|b| &mut b[..n * widths.next().unwrap_or(0)]);
+                work(start..start + n, rows, blocks);
+            }
+        });
+    }
+}
+
+/// The first `lengths` elements of each buffer; the buffers keep the rest.
+fn split_off<'a, T, const B: usize>(buffers: &mut [&'a mut [T]; B], lengths: [usize; B]) -> [&'a mut [T]; B] {
+    let mut front: [&'a mut [T]; B] = std::array::from_fn(|_| Default::default());
+    for ((buffer, front), length) in buffers.iter_mut().zip(&mut front).zip(lengths) {
+        (*front, *buffer) = std::mem::take(buffer).split_at_mut(length);
+    }
+    front
 }
 
 /// Runs `work` on every item: a single one here, several on the current thread pool.

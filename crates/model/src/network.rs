@@ -3,7 +3,7 @@
 use crate::buffer::{Buffer, resized};
 use crate::embedding::{self, EmbeddingTape};
 use crate::group::{Group, Molecule};
-use crate::layer::{self, LayerScratch, LayerTape};
+use crate::layer::{self, Keep, LayerScratch, LayerTape};
 use crate::layout::Layout;
 use crate::readout::{self, ReadoutTape};
 use crate::{ConfigError, ModelConfig};
@@ -97,7 +97,7 @@ impl<T: Real> Network<T> {
     /// three entries per atom.
     pub fn forward(&self, molecules: &[Molecule<'_>], tape: &mut Tape<T>, forces: &mut [T]) {
         tape.layers.resize_with(self.config.n_layers, LayerTape::default);
-        self.pass(molecules, 1, tape, forces);
+        self.pass(molecules, 1, Keep::ForBackward, tape, forces);
     }
 
     /// [`Network::forward`] without a way back: all layers share one layer's memory, and the rows are dealt to
@@ -107,11 +107,18 @@ impl<T: Real> Network<T> {
     /// As [`Network::forward`].
     pub fn infer(&self, molecules: &[Molecule<'_>], n_threads: usize, tape: &mut Tape<T>, forces: &mut [T]) {
         tape.layers.resize_with(1, LayerTape::default);
-        self.pass(molecules, n_threads, tape, forces);
+        self.pass(molecules, n_threads, Keep::Output, tape, forces);
     }
 
     /// A forward pass over as many layer tapes as there are: one per layer, or one for all.
-    fn pass(&self, molecules: &[Molecule<'_>], n_threads: usize, tape: &mut Tape<T>, forces: &mut [T]) {
+    fn pass(
+        &self,
+        molecules: &[Molecule<'_>],
+        n_threads: usize,
+        keep: Keep,
+        tape: &mut Tape<T>,
+        forces: &mut [T],
+    ) {
         tape.group.fill(molecules);
         let group = &tape.group;
         let n_rows = group.n_edges() * self.config.width;
@@ -122,7 +129,7 @@ impl<T: Real> Network<T> {
         for (index, views) in self.layout.layers.iter().enumerate() {
             let layer = &mut tape.layers[index.min(last_tape)];
             let output = resized(&mut tape.readout.input, n_rows);
-            layer::forward(self, views, group, n_threads, layer, &mut tape.scratch, output);
+            layer::forward(self, views, group, n_threads, keep, layer, &mut tape.scratch, output);
             if index + 1 < self.config.n_layers {
                 std::mem::swap(&mut tape.readout.input, &mut tape.layers[(index + 1).min(last_tape)].input);
             }
