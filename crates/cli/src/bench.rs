@@ -6,6 +6,7 @@ use clap::Args;
 use mdet_kernels::Real;
 use mdet_model::efficiency::{Pass, Task, measure};
 use mdet_model::{Frequencies, Model, ModelConfig, Network};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -51,17 +52,20 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Done, AnyError> {
         (model.network()?, name)
     };
     let config = network.config();
-    println!(
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
         "Model: {name}, {} layers of width {}. Processor: {}.",
         config.n_layers,
         config.width,
         processor()
-    );
-    println!();
-    println!(
+    )?;
+    writeln!(out)?;
+    writeln!(
+        out,
         "| pass | precision | threads | atoms | time, ms | products, ms | GFLOP/s | efficiency | ns/day |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    )?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
     let stop = interrupt::flag()?;
     let most = std::thread::available_parallelism().map_or(1, usize::from);
     let threads: &[usize] = if most > 1 { &[1, 2] } else { &[1] };
@@ -74,9 +78,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Done, AnyError> {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Done::Interrupted);
             }
-            row(&network, &task, args.seconds);
+            row(&mut out, &network, &task, args.seconds)?;
             if n_threads == 1 && task.pass == Pass::Forward {
-                row(&double, &task, args.seconds);
+                row(&mut out, &double, &task, args.seconds)?;
             }
         }
     }
@@ -84,7 +88,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Done, AnyError> {
 }
 
 /// Measures and prints one line of the table.
-fn row<T: Real>(network: &Network<T>, task: &Task, seconds: f64) {
+fn row<T: Real>(
+    out: &mut impl Write,
+    network: &Network<T>,
+    task: &Task,
+    seconds: f64,
+) -> std::io::Result<()> {
     let timing = measure(network, task, seconds);
     let precision = if size_of::<T>() == 4 { "f32" } else { "f64" };
     let mut sizes = task.sizes.clone();
@@ -98,14 +107,15 @@ fn row<T: Real>(network: &Network<T>, task: &Task, seconds: f64) {
         }
         Pass::ForwardBackward => ("forward + backward", format!("{} × {atoms}", task.sizes.len()), "".into()),
     };
-    println!(
+    writeln!(
+        out,
         "| {pass} | {precision} | {} | {atoms} | {:.2} | {:.2} | {:.0} | {:.2} | {speed} |",
         task.n_threads,
         1e3 * timing.pass_s,
         1e3 * timing.products_s,
         timing.gigaflop / timing.products_s,
         timing.efficiency,
-    );
+    )
 }
 
 /// The processor's name, where the system tells.
