@@ -9,13 +9,14 @@
 
 use crate::buffer::{Buffer, resized};
 use crate::geometry::position_gradient;
-use crate::group::{Group, Molecule};
+use crate::group::{Group, Keep, Molecule};
 use crate::layout::{CHARGE_ROW_OF_NEUTRAL, N_CONFIGURATION_COLUMNS};
 use crate::network::Network;
 use mdet_kernels::{
     RadialBasis, Real, add_bias, add_column_sums, angular_backward, angular_features, bias_gelu,
     gelu_backward, linear, linear_input_gradient, linear_weight_gradient, radial_backward, radial_features,
 };
+use std::ops::Range;
 
 /// What the backward pass needs of the embedding.
 #[derive(Debug, Default)]
@@ -50,33 +51,21 @@ fn table_rows<T: Real>(net: &Network<T>, group: &Group, molecule: usize, atom: u
 }
 
 /// Writes x `[n_edges, width]`.
-pub(crate) fn forward<T: Real>(net: &Network<T>, group: &Group, tape: &mut EmbeddingTape<T>, x: &mut [T]) {
-    let (d, k, layout) = (net.config.width, net.config.n_gaussians, &net.layout);
-    let (n_atoms, n_edges) = (group.n_atoms(), group.n_edges());
+pub(crate) fn forward<T: Real>(
+    net: &Network<T>,
+    group: &Group,
+    keep: Keep,
+    tape: &mut EmbeddingTape<T>,
+    x: &mut [T],
+) {
+    let (d, layout, n_atoms) = (net.config.width, &net.layout, group.n_atoms());
     nodes(net, group, tape);
+
+    for rows in keep.blocks(group.n_edges()) {
+        edges(net, group, rows.clone(), tape, &mut x[rows.start * d..rows.end * d]);
+    }
     let composed_node = resized(&mut tape.composed_node, n_atoms * 2 * d);
     linear(2 * d, d, &tape.node, net.view(&layout.compose.weight), composed_node);
-
-    let gaussians = resized(&mut tape.gaussians, n_edges * k);
-    radial_features(&group.geometry.distances, radial_basis(net), gaussians);
-    let hidden = resized(&mut tape.hidden, n_edges * k);
-    linear(k, k, gaussians, net.view(&layout.radial[0].weight), hidden);
-    let activated = resized(&mut tape.activated, n_edges * k);
-    bias_gelu(hidden, net.view(&layout.radial[0].bias), activated);
-    let edge = resized(&mut tape.edge, n_edges * d);
-    linear(d, k, activated, net.view(&layout.radial[1].weight), edge);
-    add_bias(edge, net.view(&layout.radial[1].bias));
-
-    let n_fourier = 4 * net.config.n_frequencies;
-    let fourier = resized(&mut tape.fourier, n_edges * n_fourier);
-    angular_features(&group.geometry.angles, &net.azimuthal, &net.polar, fourier);
-    linear(d, n_fourier, fourier, net.view(&layout.directional.weight), x);
-    add_bias(x, net.view(&layout.directional.bias));
-    for (edge, x) in edge.iter_mut().zip(&*x) {
-        *edge += *x;
-    }
-
-    x.copy_from_slice(edge);
     let compose_bias = net.view(&layout.compose.bias);
     for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
         let n = atoms.len();
@@ -88,6 +77,36 @@ pub(crate) fn forward<T: Real>(net: &Network<T>, group: &Group, tape: &mut Embed
             }
         }
     }
+}
+
+/// Writes e of some rows.
+fn edges<T: Real>(
+    net: &Network<T>,
+    group: &Group,
+    rows: Range<usize>,
+    tape: &mut EmbeddingTape<T>,
+    x: &mut [T],
+) {
+    let (d, k, layout, n_rows) = (net.config.width, net.config.n_gaussians, &net.layout, rows.len());
+    let gaussians = resized(&mut tape.gaussians, n_rows * k);
+    radial_features(&group.geometry.distances[rows.clone()], radial_basis(net), gaussians);
+    let hidden = resized(&mut tape.hidden, n_rows * k);
+    linear(k, k, gaussians, net.view(&layout.radial[0].weight), hidden);
+    let activated = resized(&mut tape.activated, n_rows * k);
+    bias_gelu(hidden, net.view(&layout.radial[0].bias), activated);
+    let edge = resized(&mut tape.edge, n_rows * d);
+    linear(d, k, activated, net.view(&layout.radial[1].weight), edge);
+    add_bias(edge, net.view(&layout.radial[1].bias));
+
+    let n_fourier = 4 * net.config.n_frequencies;
+    let fourier = resized(&mut tape.fourier, n_rows * n_fourier);
+    angular_features(&group.geometry.angles[rows], &net.azimuthal, &net.polar, fourier);
+    linear(d, n_fourier, fourier, net.view(&layout.directional.weight), x);
+    add_bias(x, net.view(&layout.directional.bias));
+    for (edge, x) in edge.iter_mut().zip(&*x) {
+        *edge += *x;
+    }
+    x.copy_from_slice(edge);
 }
 
 /// Writes the node vectors and the electron configurations they used.

@@ -16,6 +16,34 @@ pub struct Molecule<'a> {
     pub multiplicity: u32,
 }
 
+/// What a forward pass leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// All that a backward pass needs.
+    ForBackward,
+    /// Only the results: the rows between are taken through in blocks.
+    Output,
+}
+
+/// Rows of a block that stays in the second-level cache from kernel to kernel.
+const BLOCK_ROWS: usize = 516;
+
+impl Keep {
+    /// How many of `n_rows` rows are taken from the first kernel to the last before the next begin.
+    pub fn block_rows(self, n_rows: usize) -> usize {
+        match self {
+            Self::ForBackward => n_rows,
+            Self::Output => n_rows.min(BLOCK_ROWS),
+        }
+    }
+
+    /// All rows, block by block.
+    pub fn blocks(self, n_rows: usize) -> impl Iterator<Item = Range<usize>> {
+        let block = self.block_rows(n_rows).max(1);
+        (0..n_rows).step_by(block).map(move |start| start..n_rows.min(start + block))
+    }
+}
+
 /// Molecules evaluated together; row (i, j) of molecule b is `edges(b).start + i·n + j`.
 #[derive(Debug, Default)]
 pub(crate) struct Group {

@@ -3,7 +3,7 @@
 //!   y = W_o·TriangularAttention(LN(x));  z = LN(x + y);  x' = LN(z + W_2·GELU(W_1 z + b_1) + b_2)
 
 use crate::buffer::{Buffer, resized};
-use crate::group::Group;
+use crate::group::{Group, Keep};
 use crate::layout::{LayerViews, NormViews};
 use crate::network::Network;
 use mdet_kernels::{
@@ -54,18 +54,6 @@ fn rows(edges: &Range<usize>, per_edge: usize) -> Range<usize> {
 fn shape<T: Real>(net: &Network<T>, n_atoms: usize) -> AttentionShape {
     AttentionShape { n_atoms, n_heads: net.config.n_heads, d_head: net.config.d_head() }
 }
-
-/// What a forward pass leaves behind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// All that [`backward`] needs.
-    ForBackward,
-    /// Only x': the rows between are taken through in blocks.
-    Output,
-}
-
-/// Rows of a block that stays in the second-level cache from kernel to kernel.
-const BLOCK_ROWS: usize = 516;
 
 /// Reads `tape.input`, writes x' to `output`, with the rows dealt to `n_threads` of the current pool (one when
 /// everything is kept).
@@ -144,8 +132,7 @@ impl Shares {
     fn new(n_rows: usize, n_threads: usize, keep: Keep) -> Self {
         let share = n_rows.div_ceil(n_threads.max(1)).max(1);
         assert!(keep == Keep::Output || share >= n_rows, "rows kept for the backward pass are one block");
-        let block = if keep == Keep::Output { share.min(BLOCK_ROWS) } else { share };
-        Self { n_rows, share, block }
+        Self { n_rows, share, block: keep.block_rows(share) }
     }
 
     /// Rows of block buffers: one block for each thread.

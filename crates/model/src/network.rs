@@ -2,8 +2,8 @@
 
 use crate::buffer::{Buffer, resized};
 use crate::embedding::{self, EmbeddingTape};
-use crate::group::{Group, Molecule};
-use crate::layer::{self, Keep, LayerScratch, LayerTape};
+use crate::group::{Group, Keep, Molecule};
+use crate::layer::{self, LayerScratch, LayerTape};
 use crate::layout::Layout;
 use crate::readout::{self, ReadoutTape};
 use crate::{ConfigError, ModelConfig};
@@ -124,7 +124,7 @@ impl<T: Real> Network<T> {
         let n_rows = group.n_edges() * self.config.width;
         assert_eq!(forces.len(), 3 * group.n_atoms());
         let first = resized(&mut tape.layers[0].input, n_rows);
-        embedding::forward(self, group, &mut tape.embedding, first);
+        embedding::forward(self, group, keep, &mut tape.embedding, first);
         let last_tape = tape.layers.len() - 1;
         for (index, views) in self.layout.layers.iter().enumerate() {
             let layer = &mut tape.layers[index.min(last_tape)];
@@ -134,7 +134,7 @@ impl<T: Real> Network<T> {
                 std::mem::swap(&mut tape.readout.input, &mut tape.layers[(index + 1).min(last_tape)].input);
             }
         }
-        readout::forward(self, group, &mut tape.readout, forces);
+        readout::forward(self, group, keep, &mut tape.readout, forces);
     }
 
     /// Adds to `gradient` (the arena's length) the gradient of a loss whose derivative by the forces of the last

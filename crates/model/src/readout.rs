@@ -7,7 +7,7 @@
 //! W_2 is linear, so it acts once per atom on sums of r, not on every edge.
 
 use crate::buffer::{Buffer, resized};
-use crate::group::Group;
+use crate::group::{Group, Keep};
 use crate::layer::norm_backward;
 use crate::layout::LinearViews;
 use crate::network::Network;
@@ -40,9 +40,15 @@ pub(crate) struct ReadoutTape<T> {
 }
 
 /// Reads `tape.input`, writes the forces `[n_atoms, 3]` in Hartree/Bohr.
-pub(crate) fn forward<T: Real>(net: &Network<T>, group: &Group, tape: &mut ReadoutTape<T>, forces: &mut [T]) {
+pub(crate) fn forward<T: Real>(
+    net: &Network<T>,
+    group: &Group,
+    keep: Keep,
+    tape: &mut ReadoutTape<T>,
+    forces: &mut [T],
+) {
     let (d, layout, n_atoms) = (net.config.width, &net.layout, group.n_atoms());
-    pool(net, group, tape);
+    pool(net, group, keep, tape);
 
     let pool_sum = &tape.pool_sum;
     let normalised = resized(&mut tape.node_normalised, n_atoms * d);
@@ -70,21 +76,24 @@ pub(crate) fn forward<T: Real>(net: &Network<T>, group: &Group, tape: &mut Reado
 }
 
 /// Writes `tape.pool_sum`: Σ_j u1[i,j] + u2[j,i].
-fn pool<T: Real>(net: &Network<T>, group: &Group, tape: &mut ReadoutTape<T>) {
+fn pool<T: Real>(net: &Network<T>, group: &Group, keep: Keep, tape: &mut ReadoutTape<T>) {
     let (d, layout, n_atoms) = (net.config.width, &net.layout, group.n_atoms());
-    let edge = resized(&mut tape.edge, tape.input.len());
-    layer_norm(&tape.input, net.view(&layout.pool_norm.scale), net.view(&layout.pool_norm.shift), edge);
-    let rectified = resized(&mut tape.rectified, 2 * edge.len());
-    linear(2 * d, d, edge, net.view(&layout.pool[0].weight), rectified);
-    bias_relu(rectified, net.view(&layout.pool[0].bias));
     for sums in &mut tape.sums {
         resized(sums, n_atoms * 2 * d).fill(T::ZERO);
     }
-    for_both_atoms(group, 2 * d, |side, edge_row, atom_row| {
-        for (sum, &r) in tape.sums[side][atom_row].iter_mut().zip(&rectified[edge_row]) {
-            *sum += r;
-        }
-    });
+    for rows in keep.blocks(group.n_edges()) {
+        let input = &tape.input[rows.start * d..rows.end * d];
+        let edge = resized(&mut tape.edge, rows.len() * d);
+        layer_norm(input, net.view(&layout.pool_norm.scale), net.view(&layout.pool_norm.shift), edge);
+        let rectified = resized(&mut tape.rectified, rows.len() * 2 * d);
+        linear(2 * d, d, edge, net.view(&layout.pool[0].weight), rectified);
+        bias_relu(rectified, net.view(&layout.pool[0].bias));
+        for_both_atoms(group, rows, 2 * d, |side, edge_row, atom_row| {
+            for (sum, &r) in tape.sums[side][atom_row].iter_mut().zip(&rectified[edge_row]) {
+                *sum += r;
+            }
+        });
+    }
     let pool_sum = resized(&mut tape.pool_sum, n_atoms * d);
     let other = resized(&mut tape.pooled, n_atoms * d);
     let (first, second) = net.view(&layout.pool[1].weight).split_at(d * 2 * d);
@@ -101,15 +110,18 @@ fn pool<T: Real>(net: &Network<T>, group: &Group, tape: &mut ReadoutTape<T>) {
     }
 }
 
-/// Calls `visit(side, edge row, atom row)` for every edge (i, j): side 0 with atom i, side 1 with atom j.
+/// Calls `visit(side, edge row, atom row)` for every edge (i, j) of `rows`, counted from the first of them: side 0 with
+/// atom i, side 1 with atom j.
 fn for_both_atoms(
     group: &Group,
+    rows: std::ops::Range<usize>,
     width: usize,
     mut visit: impl FnMut(usize, std::ops::Range<usize>, std::ops::Range<usize>),
 ) {
     for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
         let n = atoms.len();
-        for (pair, edge) in edges.clone().enumerate() {
+        for edge in edges.start.max(rows.start)..edges.end.min(rows.end) {
+            let (pair, edge) = (edge - edges.start, edge - rows.start);
             for (side, atom) in [pair / n, pair % n].into_iter().enumerate() {
                 let atom = atoms.start + atom;
                 visit(side, edge * width..(edge + 1) * width, atom * width..(atom + 1) * width);
