@@ -4,8 +4,8 @@ use crate::config::configured;
 use crate::data::ReadArgs;
 use crate::train::{RunArgs, carry_out};
 use crate::{AnyError, Done};
-use clap::Args;
-use mdet_train::{TrainConfig, Trained};
+use clap::{Args, ValueEnum};
+use mdet_train::{Loss, TrainConfig, Trained};
 use std::path::PathBuf;
 use toml::Table;
 
@@ -47,6 +47,10 @@ pub(crate) struct FinetuneArgs {
     /// Highest learning rate [default: 5e-5].
     #[arg(long, value_name = "RATE")]
     lr: Option<f64>,
+    /// What is made small: mean norm of an atom's force error, or of a component's error its mean, its square, or the
+    /// square up to 0.1 eV/Å and the mean beyond (--set loss.huber.delta_ev_per_angstrom=... for another bound).
+    #[arg(long, value_enum, default_value = "euclidean")]
+    loss: LossArg,
     /// Train the force head alone.
     #[arg(long)]
     head_only: bool,
@@ -57,6 +61,25 @@ pub(crate) struct FinetuneArgs {
     reading: ReadArgs,
     #[command(flatten)]
     run: RunArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LossArg {
+    Euclidean,
+    Mae,
+    Mse,
+    Huber,
+}
+
+impl From<LossArg> for Loss {
+    fn from(loss: LossArg) -> Self {
+        match loss {
+            LossArg::Euclidean => Self::Euclidean,
+            LossArg::Mae => Self::Mae,
+            LossArg::Mse => Self::Mse,
+            LossArg::Huber => Self::Huber { delta_ev_per_angstrom: 0.1 },
+        }
+    }
 }
 
 fn even(text: &str) -> Result<usize, String> {
@@ -77,6 +100,7 @@ pub(crate) fn run(args: &FinetuneArgs) -> Result<Done, AnyError> {
         learning_rate: args.lr.unwrap_or(recipe.learning_rate),
         trained: if args.head_only { Trained::Head } else { Trained::All },
         allow_new: args.allow_new,
+        loss: args.loss.into(),
         ..recipe
     };
     let config = configured(Table::try_from(config)?, &args.run.settings)?;

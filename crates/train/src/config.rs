@@ -2,6 +2,7 @@
 //!
 //! Fine-tuning is a run with a `start` and the recipe of [`TrainConfig::finetune`].
 
+use crate::Loss;
 use mdet_data::ReadOptions;
 use mdet_model::{Frequencies, ModelConfig};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub struct TrainConfig {
     /// Which parameters are trained.
     #[serde(default)]
     pub trained: Trained,
+    /// What is made small.
+    #[serde(default)]
+    pub loss: Loss,
     /// Structures per step; each is seen in `copies` orientations.
     pub structures_per_step: usize,
     /// Rotated and, half the time, reflected copies of each structure in a batch.
@@ -146,6 +150,7 @@ impl TrainConfig {
             start: Some(start),
             allow_new: false,
             trained: Trained::All,
+            loss: Loss::Euclidean,
             structures_per_step: 125,
             copies: 2,
             n_steps: 2000,
@@ -179,6 +184,12 @@ impl TrainConfig {
                 self.structures_per_step as f64,
                 self.structures_per_step == 0,
                 "at least 1",
+            ),
+            (
+                "loss.huber.delta_ev_per_angstrom",
+                self.huber_delta(),
+                !is_positive(self.huber_delta()),
+                positive,
             ),
             ("copies", self.copies as f64, self.copies == 0, "at least 1"),
             (
@@ -218,6 +229,13 @@ impl TrainConfig {
             (Some(_), None, _) => Ok(()),
             (None, ..) => Err(ConfigError::NoModel),
         }
+    }
+}
+
+impl TrainConfig {
+    /// δ of the Huber loss, eV/Å; 1 for the others.
+    fn huber_delta(&self) -> f64 {
+        if let Loss::Huber { delta_ev_per_angstrom } = self.loss { delta_ev_per_angstrom } else { 1.0 }
     }
 }
 

@@ -2,8 +2,11 @@
 //!
 //! The samples are dealt to a fixed number of slots by size; a slot's samples are summed one after another, and the
 //! slots' gradients in their order.
+//!
+//! Within a slot, structures of like size are evaluated in groups of a bounded number of edge rows, so that neither
+//! memory nor Σ N³ of what is evaluated at once grows with the batch: it is that of a group, or of the largest structure.
 
-use crate::Sample;
+use crate::{Loss, Sample};
 use mdet_kernels::Real;
 use mdet_model::{Molecule, Network, Tape};
 use rayon::prelude::*;
@@ -19,6 +22,7 @@ const SUM_CHUNK: usize = 16_384;
 /// Buffers for gradients of batches.
 #[derive(Debug)]
 pub struct BatchGradient<T> {
+    objective: Loss,
     slots: Vec<Slot<T>>,
     total: Vec<T>,
 }
@@ -32,33 +36,13 @@ struct Slot<T> {
     loss: f64,
 }
 
-/// Mean over `n_atoms` atoms of |F − F_ref|₂, in the forces' unit, summed over the atoms given; writes its
-/// derivative by the forces. At F = F_ref the derivative is zero.
-pub fn euclidean_loss<T: Real>(
-    forces: &[T],
-    reference: &[[f64; 3]],
-    n_atoms: usize,
-    dforces: &mut [T],
-) -> f64 {
-    let mut loss = 0.0;
-    for ((f, r), d) in forces.chunks_exact(3).zip(reference).zip(dforces.chunks_exact_mut(3)) {
-        let error: [f64; 3] = std::array::from_fn(|axis| f[axis].to_f64() - r[axis]);
-        let norm = error.iter().map(|e| e * e).sum::<f64>().sqrt();
-        loss += norm / n_atoms as f64;
-        for axis in 0..3 {
-            let slope = if norm > 0.0 { error[axis] / (norm * n_atoms as f64) } else { 0.0 };
-            d[axis] = T::from_f64(slope);
-        }
-    }
-    loss
-}
-
 impl<T: Real> BatchGradient<T> {
-    /// Buffers for `network`.
-    pub fn new(network: &Network<T>) -> Self {
+    /// Buffers for `network` and the loss.
+    pub fn new(network: &Network<T>, objective: Loss) -> Self {
         let len = network.values().len();
         let slot = || Slot { gradient: vec![T::ZERO; len], ..Slot::default() };
         Self {
+            objective,
             slots: (0..N_SLOTS).map(|_| slot()).collect(),
             total: vec![T::ZERO; network.layout().n_trainable()],
         }
@@ -69,9 +53,10 @@ impl<T: Real> BatchGradient<T> {
         let n_atoms = samples.iter().map(|sample| sample.numbers.len()).sum();
         let mut by_size: Vec<&Sample> = samples.iter().collect();
         by_size.sort_by_key(|sample| std::cmp::Reverse(sample.n_edges()));
+        let objective = self.objective;
         self.slots.par_iter_mut().enumerate().for_each(|(index, slot)| {
             let dealt: Vec<&Sample> = by_size.iter().skip(index).step_by(N_SLOTS).copied().collect();
-            slot.compute(network, &dealt, n_atoms);
+            slot.compute(network, objective, &dealt, n_atoms);
         });
         let slots = &self.slots;
         self.total.par_chunks_mut(SUM_CHUNK).enumerate().for_each(|(chunk, total)| {
@@ -88,7 +73,7 @@ impl<T: Real> BatchGradient<T> {
 }
 
 impl<T: Real> Slot<T> {
-    fn compute(&mut self, network: &Network<T>, samples: &[&Sample], n_atoms: usize) {
+    fn compute(&mut self, network: &Network<T>, objective: Loss, samples: &[&Sample], n_atoms: usize) {
         self.gradient.fill(T::ZERO);
         self.loss = 0.0;
         let mut rest = samples;
@@ -105,7 +90,7 @@ impl<T: Real> Slot<T> {
             self.forces.resize(3 * reference.len(), T::ZERO);
             self.dforces.resize(3 * reference.len(), T::ZERO);
             network.forward(&molecules, &mut self.tape, &mut self.forces);
-            self.loss += euclidean_loss(&self.forces, &reference, n_atoms, &mut self.dforces);
+            self.loss += objective.of(&self.forces, &reference, n_atoms, &mut self.dforces);
             network.backward(&molecules, &mut self.tape, &self.dforces, &mut self.gradient, None);
             rest = later;
         }

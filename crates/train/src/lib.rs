@@ -1,10 +1,10 @@
-//! Training MD-ET: batches with rotated copies, the Euclidean force loss, AdamW and Muon, and a resumable run from
+//! Training MD-ET: batches with rotated copies, force losses, AdamW and Muon, and a resumable run from
 //! random parameters or from a model's.
 //!
 //! Read in this order: [`TrainConfig`] what is asked for, [`Job`] what is read and checked before the first step, then
 //! `run.rs`, the loop.
 //!
-//! Deliberately absent so far: other losses, several machines.
+//! Deliberately absent so far: several machines.
 
 mod batch;
 mod checkpoint;
@@ -13,9 +13,11 @@ mod coverage;
 mod error;
 mod gradient;
 mod job;
+mod loss;
 mod metrics;
 mod muon;
 mod optimiser;
+mod permutation;
 mod run;
 mod validate;
 
@@ -23,8 +25,9 @@ pub use batch::{Batches, Sample};
 pub use checkpoint::CheckpointError;
 pub use config::{ConfigError, OptimiserName, Schedule, TrainConfig, Trained};
 pub use error::TrainError;
-pub use gradient::{BatchGradient, euclidean_loss};
+pub use gradient::BatchGradient;
 pub use job::{Job, StartErrors};
+pub use loss::Loss;
 pub use metrics::{Metrics, Progress, read_metrics};
 pub use muon::Matrix;
 pub use optimiser::{Optimiser, clip_to_norm, learning_rate};

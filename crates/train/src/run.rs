@@ -60,7 +60,7 @@ impl Job {
         let (n_structures, copies) = (config.structures_per_step, config.copies);
         let mut batches =
             Batches::new(&self.dataset, n_structures, copies, config.curriculum_steps, config.seed);
-        let mut gradient = BatchGradient::new(&run.network);
+        let mut gradient = BatchGradient::new(&run.network, config.loss);
         let mut window = Window::new();
         let mut last_checkpoint = Instant::now();
         while run.optimiser.n_steps < config.n_steps && !stop.load(Ordering::Relaxed) {

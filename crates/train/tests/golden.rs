@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
 use mdet_model::{Model, Network};
-use mdet_train::{BatchGradient, Optimiser, Sample, clip_to_norm};
+use mdet_train::{BatchGradient, Loss, Optimiser, Sample, clip_to_norm};
 use safetensors::SafeTensors;
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -44,7 +44,7 @@ fn five_adamw_steps_match_to_1e_8() {
     let close = |found: f64, expected: f64, what: &str| {
         assert!((found / expected - 1.0).abs() < 1e-8, "{what}: found {found}, expected {expected}");
     };
-    let mut gradients = BatchGradient::new(&network);
+    let mut gradients = BatchGradient::new(&network, Loss::Euclidean);
     let mut optimiser = Optimiser::adamw(network.layout().n_trainable(), 1e-7);
     for step in 0..5 {
         let (loss, gradient) = gradients.compute(&network, &samples);

@@ -4,7 +4,9 @@
 
 use mdet_data::{Dataset, ReadOptions};
 use mdet_model::{Frequencies, Model, ModelConfig};
-use mdet_train::{Batches, OptimiserName, Schedule, TrainConfig, TrainError, Trained, learning_rate, train};
+use mdet_train::{
+    Batches, Loss, OptimiserName, Schedule, TrainConfig, TrainError, Trained, learning_rate, train,
+};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,6 +17,7 @@ fn config() -> TrainConfig {
         start: None,
         allow_new: false,
         trained: Trained::All,
+        loss: Loss::Euclidean,
         hold_out: 0.0,
         validate_every: 30,
         data: vec![corpus.clone()],

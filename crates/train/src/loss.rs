@@ -1,0 +1,132 @@
+//! How far forces are from their references, as one number with its derivative.
+//!
+//! | loss | mean over | of |
+//! |---|---|---|
+//! | Euclidean | atoms | ‖e‖₂ |
+//! | MAE | components | \|e\| |
+//! | MSE | components | e² / (1 eV/Å) |
+//! | Huber | components | e² / 2δ where \|e\| ≤ δ, else \|e\| − δ/2 |
+//!
+//! e is the error of an atom's force or of a component of it. All are forces, so that learning rates and the clipping of
+//! gradients mean about the same for each.
+
+use mdet_core::constants::HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
+use mdet_kernels::Real;
+use serde::{Deserialize, Serialize};
+
+/// What training makes small.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Loss {
+    /// Mean Euclidean norm of an atom's error, as published.
+    #[default]
+    Euclidean,
+    /// Mean absolute error of a component.
+    Mae,
+    /// Mean squared error of a component, over 1 eV/Å.
+    Mse,
+    /// Squared for small errors of a component, absolute for large ones.
+    Huber {
+        /// δ, where the one becomes the other.
+        delta_ev_per_angstrom: f64,
+    },
+}
+
+impl Loss {
+    /// The loss of a batch of `n_atoms` atoms, as far as these atoms make it, in Hartree/Bohr; writes its derivative by
+    /// the forces. Where it has a kink, at no error, the derivative is zero.
+    ///
+    /// `forces`, `dforces`: `[atoms, 3]` row-major and `reference`, all in Hartree/Bohr.
+    pub fn of<T: Real>(self, forces: &[T], reference: &[[f64; 3]], n_atoms: usize, dforces: &mut [T]) -> f64 {
+        let unit = 1.0 / HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
+        let n_components = 3.0 * n_atoms as f64;
+        let mut loss = 0.0;
+        for ((f, r), d) in forces.chunks_exact(3).zip(reference).zip(dforces.chunks_exact_mut(3)) {
+            let error: [f64; 3] = std::array::from_fn(|axis| f[axis].to_f64() - r[axis]);
+            let norm = error.iter().map(|e| e * e).sum::<f64>().sqrt();
+            if self == Self::Euclidean {
+                loss += norm / n_atoms as f64;
+            }
+            for axis in 0..3 {
+                let e = error[axis];
+                let sign = if e == 0.0 { 0.0 } else { e.signum() };
+                let (value, slope) = match self {
+                    // The value is the atom's, above.
+                    Self::Euclidean => (0.0, if norm > 0.0 { 3.0 * e / norm } else { 0.0 }),
+                    Self::Mae => (e.abs(), sign),
+                    Self::Mse => (e * e / unit, 2.0 * e / unit),
+                    Self::Huber { delta_ev_per_angstrom } => {
+                        let delta = delta_ev_per_angstrom * unit;
+                        if e.abs() <= delta {
+                            (e * e / (2.0 * delta), e / delta)
+                        } else {
+                            (e.abs() - delta / 2.0, sign)
+                        }
+                    }
+                };
+                loss += value / n_components;
+                d[axis] = T::from_f64(slope / n_components);
+            }
+        }
+        loss
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOSSES: [Loss; 4] =
+        [Loss::Euclidean, Loss::Mae, Loss::Mse, Loss::Huber { delta_ev_per_angstrom: 1.0 }];
+    const FORCES: [f64; 6] = [0.03, -0.01, 0.4, -0.2, 0.011, 0.0];
+    const REFERENCE: [[f64; 3]; 2] = [[0.01, 0.02, -0.3], [0.1, 0.01, 0.3]];
+
+    fn value(loss: Loss, forces: &[f64]) -> f64 {
+        // Two of four atoms: the others are in another group.
+        loss.of(forces, &REFERENCE, 4, &mut [0.0; 6])
+    }
+
+    #[test]
+    fn derivatives_match_central_differences() {
+        for loss in LOSSES {
+            let mut slopes = [0.0; 6];
+            loss.of(&FORCES, &REFERENCE, 4, &mut slopes);
+            for k in 0..6 {
+                let step = 1e-6;
+                let moved = |by: f64| {
+                    let mut forces = FORCES;
+                    forces[k] += by;
+                    value(loss, &forces)
+                };
+                let slope = (moved(step) - moved(-step)) / (2.0 * step);
+                // Central differences of smooth pieces: rounding 1e-16/1e-6 and a curvature term of 1e-12 remain.
+                assert!((slopes[k] - slope).abs() < 1e-8, "{loss:?} {k}: {} and {slope}", slopes[k]);
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_the_definitions() {
+        let unit = 1.0 / HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
+        let errors: Vec<f64> = FORCES.iter().zip(REFERENCE.as_flattened()).map(|(f, r)| f - r).collect();
+        let sum = |of: &dyn Fn(f64) -> f64| errors.iter().map(|&e| of(e)).sum::<f64>() / 12.0;
+        let close = |loss, expected: f64| assert!((value(loss, &FORCES) - expected).abs() < 1e-15);
+        close(Loss::Mae, sum(&f64::abs));
+        close(Loss::Mse, sum(&|e| e * e / unit));
+        // A wide Huber loss is half the squares over δ; a narrow one the absolute error less δ/2.
+        close(Loss::Huber { delta_ev_per_angstrom: 1e3 }, sum(&|e| e * e / (2e3 * unit)));
+        close(Loss::Huber { delta_ev_per_angstrom: 1e-3 }, sum(&|e| e.abs() - 5e-4 * unit));
+        let norms: f64 = errors.chunks(3).map(|e| e.iter().map(|x| x * x).sum::<f64>().sqrt()).sum();
+        close(Loss::Euclidean, norms / 4.0);
+    }
+
+    #[test]
+    fn no_error_has_no_derivative() {
+        for loss in LOSSES {
+            let mut slopes = [1.0; 6];
+            let forces: Vec<f64> = REFERENCE.as_flattened().to_vec();
+            assert_eq!(loss.of(&forces, &REFERENCE, 2, &mut slopes), 0.0);
+            assert_eq!(slopes, [0.0; 6], "{loss:?}");
+        }
+    }
+}
