@@ -5,13 +5,16 @@ use crate::input::at;
 use crate::progress::Progress as Bar;
 use crate::{AnyError, Done, interrupt};
 use clap::Args;
-use mdet_train::{Job, Metrics, Progress, TrainConfig};
+use mdet_core::atomic_write;
+use mdet_report::learning_curves;
+use mdet_train::{Job, Metrics, Progress, TrainConfig, read_metrics};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 /// Train a model from a configuration file.
 ///
-/// The folder gets the resolved configuration, metrics (one JSON object a line), the model as it is (model.safetensors)
+/// The folder gets the resolved configuration, metrics (one JSON object a line, and TensorBoard's events), learning
+/// curves (learning.svg), MODEL_CARD.md, the model as it is (model.safetensors)
 /// and where its validation error was lowest (best.safetensors), and the state for an exact resume, saved every few
 /// minutes. Ctrl-C saves and ends (exit code 130); --resume goes on as if nothing had happened.
 ///
@@ -92,11 +95,24 @@ pub(crate) fn carry_out(config: TrainConfig, folder: &Path, args: &RunArgs) -> R
             error.n_structures
         );
     }
+    draw(folder)?;
     println!("model         {}", folder.join("model.safetensors").display());
     if !job.validation.is_empty() {
         println!("best          {}", folder.join("best.safetensors").display());
     }
     Ok(if stop.load(Ordering::Relaxed) { Done::Interrupted } else { Done::Completed })
+}
+
+/// Learning curves of the run so far, beside its metrics.
+fn draw(folder: &Path) -> Result<(), AnyError> {
+    let metrics = read_metrics(&folder.join("metrics.jsonl"))?;
+    let points = |value: fn(&Metrics) -> Option<f64>| -> Vec<(f64, f64)> {
+        metrics.iter().filter_map(|line| Some((line.step as f64, value(line)?))).collect()
+    };
+    let loss = points(|line| line.loss_mev_per_angstrom);
+    let svg = learning_curves(&loss, &points(|line| line.validation_mae_mev_per_angstrom));
+    let path = folder.join("learning.svg");
+    atomic_write(&path, svg.as_bytes()).map_err(at(&path))
 }
 
 fn check_folder(folder: &Path, resume: bool) -> Result<(), AnyError> {

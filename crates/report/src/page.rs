@@ -6,7 +6,7 @@ use crate::record::{Judgement, Record};
 use crate::sections::{drift, map, section, table};
 use std::fmt::Write;
 
-const STYLE: &str = include_str!("../assets/style.css");
+pub(crate) const STYLE: &str = include_str!("../assets/style.css");
 const VIEWER: &str = include_str!("../assets/3Dmol-min.js");
 const VIEW: &str = include_str!("../assets/view.js");
 const LICENCE: &str = include_str!("../assets/3Dmol-LICENSE");

@@ -1,6 +1,6 @@
 //! What a run reports: a line of metrics every so often, and its progress after every step.
 
-use crate::TrainError;
+use crate::{TrainError, events};
 use mdet_core::atomic_write;
 use mdet_core::constants::HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
 use serde::{Deserialize, Serialize};
@@ -51,32 +51,40 @@ pub struct Progress {
     pub is_logged: bool,
 }
 
-/// The file of metrics of a run.
+/// The files of metrics of a run: lines of JSON, and the same for TensorBoard.
 #[derive(Debug)]
 pub(crate) struct MetricsFile {
     path: PathBuf,
+    events: PathBuf,
 }
 
 impl MetricsFile {
     pub fn new(folder: &Path) -> Self {
-        Self { path: folder.join("metrics.jsonl") }
+        Self { path: folder.join("metrics.jsonl"), events: folder.join("events.out.tfevents.0.mdet") }
     }
 
-    /// Cuts the file back to what a run of `n_steps` steps has written.
+    /// Cuts the files back to what a run of `n_steps` steps has written.
     pub fn cut(&self, n_steps: u64) -> Result<(), TrainError> {
-        if !self.path.exists() {
-            return Ok(());
+        let mut lines = if self.path.exists() { read_metrics(&self.path)? } else { Vec::new() };
+        lines.retain(|metrics| metrics.step <= n_steps);
+        let kept: String = lines.iter().map(line).collect();
+        let events =
+            lines.iter().fold(events::start(), |file, metrics| [file, events::event(metrics)].concat());
+        for (path, bytes) in [(&self.path, kept.as_bytes()), (&self.events, &events)] {
+            atomic_write(path, bytes).map_err(|source| TrainError::Io { path: path.clone(), source })?;
         }
-        let lines = read_metrics(&self.path)?;
-        let kept: String = lines.iter().filter(|metrics| metrics.step <= n_steps).map(line).collect();
-        atomic_write(&self.path, kept.as_bytes())
-            .map_err(|source| TrainError::Io { path: self.path.clone(), source })
+        Ok(())
     }
 
     pub fn append(&self, metrics: &Metrics) -> Result<(), TrainError> {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(&self.path);
-        file.and_then(|mut file| file.write_all(line(metrics).as_bytes()))
-            .map_err(|source| TrainError::Io { path: self.path.clone(), source })
+        for (path, bytes) in
+            [(&self.path, line(metrics).into_bytes()), (&self.events, events::event(metrics))]
+        {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            file.and_then(|mut file| file.write_all(&bytes))
+                .map_err(|source| TrainError::Io { path: path.clone(), source })?;
+        }
+        Ok(())
     }
 }
 

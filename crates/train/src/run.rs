@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `config.toml` | the resolved configuration |
 //! | `metrics.jsonl` | one JSON object per report |
+//! | `events.out.tfevents.0.mdet` | the same for TensorBoard |
+//! | `MODEL_CARD.md` | what the model is |
 //! | `state.safetensors` | everything a resume needs |
 //! | `model.safetensors` | the averaged parameters as a model, at the last checkpoint |
 //! | `best.safetensors` | the same where the validation error was lowest so far |
@@ -12,6 +14,7 @@ use crate::checkpoint::State;
 use crate::gradient::BatchGradient;
 use crate::job::evenly_spaced;
 use crate::metrics::{Metrics, MetricsFile, Window};
+use crate::model_card::markdown;
 use crate::{
     Batches, ConfigError, Job, Matrix, Optimiser, OptimiserName, Progress, Sample, TrainConfig, TrainError,
     Trained, clip_to_norm, learning_rate, validate,
@@ -253,6 +256,9 @@ impl<'a> Run<'a> {
     /// Saves the model and then the state, so that a state never stands without its model.
     fn checkpoint(&mut self) -> Result<(), TrainError> {
         self.write_model("model.safetensors")?;
+        let path = self.folder.join("MODEL_CARD.md");
+        atomic_write(&path, markdown(&self.model).as_bytes())
+            .map_err(|source| TrainError::Io { path, source })?;
         Ok(self.state().write(&self.folder.join("state.safetensors"))?)
     }
 
