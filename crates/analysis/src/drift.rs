@@ -170,7 +170,7 @@ impl ConditionDrift {
 }
 
 /// Least-squares slope of y over x; `None` for fewer than three points.
-fn slope(x: &[f64], y: &[f64]) -> Option<f64> {
+pub(crate) fn slope(x: &[f64], y: &[f64]) -> Option<f64> {
     if x.len() < 3 {
         return None;
     }

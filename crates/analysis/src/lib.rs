@@ -12,6 +12,7 @@
 //! | [`map`], [`features`] | which molecules fail? |
 //! | [`stability`] | until when does dynamics hold, and are distances right? |
 //! | [`trajectory`] | what does a trajectory show, and how do two differ? Made of [`motion`], [`spectra`], [`torsions`] |
+//! | [`observables`] | which drift is harmless? |
 //! | [`blocks`], [`statistics`] | how sure is a number? |
 //!
 //! Deliberately absent: files, plots and dynamics.
@@ -26,6 +27,7 @@ pub mod lambda;
 pub mod loops;
 pub mod map;
 pub mod motion;
+pub mod observables;
 pub mod spectra;
 pub mod sphere;
 pub mod stability;

@@ -5,6 +5,7 @@ mod equivariance;
 mod lambda;
 mod map;
 mod nve;
+mod observables;
 mod parts;
 mod stability;
 
@@ -26,6 +27,8 @@ pub(crate) enum JudgeVerb {
     Map(map::MapArgs),
     /// Until when dynamics holds at 500 K, and whether pair distances are those of reference frames.
     Stability(stability::StabilityArgs),
+    /// Which drift is harmless: errors of spectrum, dihedrals and temperatures under conditions of growing drift.
+    Observables(observables::ObservablesArgs),
 }
 
 pub(crate) fn run(verb: &JudgeVerb) -> Result<Done, AnyError> {
@@ -35,5 +38,6 @@ pub(crate) fn run(verb: &JudgeVerb) -> Result<Done, AnyError> {
         JudgeVerb::Drift(args) => drift::run(args),
         JudgeVerb::Map(args) => map::run(args),
         JudgeVerb::Stability(args) => stability::run(args),
+        JudgeVerb::Observables(args) => observables::run(args),
     }
 }

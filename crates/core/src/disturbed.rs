@@ -8,12 +8,13 @@
 //! | bias | b_i, fixed in the laboratory | an equivariance error of size \|b_i\|, all in l = 1; it has a potential |
 //! | curl | c × r_i | no potential: a turn about c by 2π does the work 2π c Σ d_i², d_i the distance from the axis |
 //! | cycle | c (r_j − r_k), (i, j, k) the first three atoms in turn | no potential, but it turns with the molecule |
+//! | whirl | ± s ẑ × u_ij at the ends of each given pair, u_ij = (r_i − r_j)/\|r_i − r_j\| | pushes every pair around the laboratory's z axis: no potential, no net force; a pair of length r takes up 2π s r of work in a turn across z; vanishes on average over orientations |
 //! | noise | σ ξ, new in every component and call | heats by 3 σ² h / 2m_i per time with timestep h |
 
 use crate::force_field::{ForceField, ForceFieldError, by_structure};
 use crate::force_jacobian::ForceJacobian;
 use crate::random::{Purpose, RandomStream};
-use crate::structure::Structure;
+use crate::structure::{Structure, distance};
 use rand::RngExt;
 use rand_distr::StandardNormal;
 
@@ -26,6 +27,13 @@ pub enum Disturbance {
     Curl([f64; 3]),
     /// A force that drives the first three atoms around each other: c, eV/Å².
     Cycle(f64),
+    /// A push of every pair around the laboratory's z axis.
+    Whirl {
+        /// Size s at each end of a pair that lies across z, eV/Å.
+        size_ev_per_angstrom: f64,
+        /// Pairs of atoms of every structure.
+        pairs: Vec<[usize; 2]>,
+    },
     /// White noise.
     Noise {
         /// Standard deviation σ of a component, eV/Å.
@@ -67,26 +75,43 @@ impl<F: ForceField> ForceField for Disturbed<F> {
             return Ok(());
         }
         for (structure, forces) in by_structure(batch, forces) {
-            let r = structure.positions();
-            let added = |i: usize| match &self.disturbance {
-                Disturbance::Bias(biases) => {
-                    assert_eq!(biases.len(), r.len(), "one bias per atom");
-                    biases[i]
-                }
-                Disturbance::Curl([x, y, z]) => {
-                    [y * r[i][2] - z * r[i][1], z * r[i][0] - x * r[i][2], x * r[i][1] - y * r[i][0]]
-                }
-                Disturbance::Cycle(c) if i < 3 => {
-                    std::array::from_fn(|a| c * (r[(i + 1) % 3][a] - r[(i + 2) % 3][a]))
-                }
-                Disturbance::Cycle(_) | Disturbance::Noise { .. } => [0.0; 3],
-            };
-            for (i, force) in forces.iter_mut().enumerate() {
-                let added = added(i);
-                (0..3).for_each(|a| force[a] += added[a]);
-            }
+            self.disturbance.add_to(structure.positions(), forces);
         }
         Ok(())
+    }
+}
+
+impl Disturbance {
+    /// Adds what there is besides noise: positions in Å, forces in eV/Å, one of each per atom.
+    ///
+    /// # Panics
+    /// When there is not one bias per atom, or a cycle or a pair lacks an atom.
+    pub fn add_to(&self, r: &[[f64; 3]], forces: &mut [[f64; 3]]) {
+        if let Self::Whirl { size_ev_per_angstrom, pairs } = self {
+            for &[i, j] in pairs {
+                let scale = size_ev_per_angstrom / distance(&r[i], &r[j]);
+                for (atom, sign) in [(i, scale), (j, -scale)] {
+                    forces[atom][0] -= sign * (r[i][1] - r[j][1]);
+                    forces[atom][1] += sign * (r[i][0] - r[j][0]);
+                }
+            }
+            return;
+        }
+        let added = |i: usize| match self {
+            Self::Bias(biases) => {
+                assert_eq!(biases.len(), r.len(), "one bias per atom");
+                biases[i]
+            }
+            Self::Curl([x, y, z]) => {
+                [y * r[i][2] - z * r[i][1], z * r[i][0] - x * r[i][2], x * r[i][1] - y * r[i][0]]
+            }
+            Self::Cycle(c) if i < 3 => std::array::from_fn(|a| c * (r[(i + 1) % 3][a] - r[(i + 2) % 3][a])),
+            Self::Cycle(_) | Self::Whirl { .. } | Self::Noise { .. } => [0.0; 3],
+        };
+        for (i, force) in forces.iter_mut().enumerate() {
+            let added = added(i);
+            (0..3).for_each(|a| force[a] += added[a]);
+        }
     }
 }
 
@@ -98,6 +123,24 @@ impl<F: ForceJacobian> ForceJacobian for Disturbed<F> {
         let mut add = |row: usize, column: usize, value: f64| jacobian[row * size + column] += value;
         match &self.disturbance {
             Disturbance::Bias(_) | Disturbance::Noise { .. } => {}
+            Disturbance::Whirl { size_ev_per_angstrom, pairs } => {
+                // ∂(s ẑ × u)/∂r_i = s/r ẑ × (1 − u uᵀ), the negative for r_j.
+                for &[i, j] in pairs {
+                    let (from, to) = (structure.positions()[j], structure.positions()[i]);
+                    let r = distance(&from, &to);
+                    let u: [f64; 3] = std::array::from_fn(|a| (to[a] - from[a]) / r);
+                    let across = |a: usize, b: usize| f64::from(u8::from(a == b)) - u[a] * u[b];
+                    for b in 0..3 {
+                        for (a, value) in [(0, -across(1, b)), (1, across(0, b))] {
+                            for (row, column, sign) in [(i, i, 1.0), (j, j, 1.0), (i, j, -1.0), (j, i, -1.0)]
+                            {
+                                let entry = sign * size_ev_per_angstrom / r * value;
+                                add(3 * row + a, 3 * column + b, entry);
+                            }
+                        }
+                    }
+                }
+            }
             Disturbance::Curl(c) => {
                 for (first, a) in (0..size).step_by(3).flat_map(|first| (0..3).map(move |a| (first, a))) {
                     // (c × r)_a = c_b r_c − c_c r_b for a, b, c in turn.
@@ -120,8 +163,8 @@ impl<F: ForceJacobian> ForceJacobian for Disturbed<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::CentralDifferences;
     use crate::potentials::LennardJones;
+    use crate::{CentralDifferences, Rotation};
 
     fn structure() -> Structure {
         let positions = vec![[0.0, 0.1, -0.2], [1.1, 0.3, 0.0], [0.4, 1.3, 0.9], [-0.8, 0.2, 1.2]];
@@ -131,15 +174,16 @@ mod tests {
     #[test]
     fn jacobians_match_central_differences() {
         let biases = vec![[0.1, 0.2, 0.3]; 4];
+        let whirl = Disturbance::Whirl { size_ev_per_angstrom: 0.3, pairs: vec![[0, 1], [3, 2]] };
         for disturbance in
-            [Disturbance::Bias(biases), Disturbance::Curl([0.3, -0.2, 0.7]), Disturbance::Cycle(0.4)]
+            [Disturbance::Bias(biases), Disturbance::Curl([0.3, -0.2, 0.7]), Disturbance::Cycle(0.4), whirl]
         {
             let inner = LennardJones { depth_ev: 0.01, sigma_angstrom: 1.0 };
             let mut disturbed = Disturbed::new(inner, disturbance);
             let exact = disturbed.jacobian(&structure()).unwrap();
             let twin = CentralDifferences { inner: disturbed, step_angstrom: 1e-5 }.jacobian(&structure());
             for (exact, twin) in exact.iter().zip(twin.unwrap()) {
-                // Lennard-Jones' F‴ of 1e2 eV/Å⁴ leaves F‴h²/6 = 2e-9 eV/Å²; what is added is linear.
+                // Lennard-Jones' F‴ of 1e2 eV/Å⁴ leaves F‴h²/6 = 2e-9 eV/Å²; what is added is linear, or a whirl of F‴ ≈ 1.
                 assert!((exact - twin).abs() < 1e-7, "{exact} {twin}");
             }
         }
@@ -164,5 +208,39 @@ mod tests {
         let [first, second] = run();
         assert_ne!(first, second);
         assert_eq!(run(), [first, second]);
+    }
+
+    #[test]
+    fn a_whirl_does_the_work_of_the_known_loop_has_no_net_force_and_vanishes_over_orientations() {
+        let whirl = Disturbance::Whirl { size_ev_per_angstrom: 0.05, pairs: vec![[0, 1]] };
+        let on = |u: [f64; 3]| {
+            let mut forces = [[0.0; 3]; 2];
+            whirl.add_to(&[u.map(|x| 0.6 * x), u.map(|x| -0.6 * x)], &mut forces);
+            assert!((0..3).all(|a| (forces[0][a] + forces[1][a]).abs() < 1e-15));
+            forces
+        };
+        let n = 200;
+        let [mut about_z, mut about_x] = [0.0; 2];
+        for k in 0..n {
+            let (sin, cos) = (std::f64::consts::TAU * f64::from(k) / f64::from(n)).sin_cos();
+            let step = 1.2 * std::f64::consts::TAU / f64::from(n);
+            let [across_z, across_x] = [on([cos, sin, 0.0])[0], on([0.0, cos, sin])[0]];
+            about_z += step * (across_z[1] * cos - across_z[0] * sin);
+            about_x += step * (across_x[2] * cos - across_x[1] * sin);
+        }
+        // 2π s r; a sum over a circle of few harmonics is exact.
+        assert!((about_z - std::f64::consts::TAU * 0.05 * 1.2).abs() < 1e-12 && about_x.abs() < 1e-12);
+        let mut generator = RandomStream { seed: 1, purpose: Purpose::RotationOffset, replica: 0 }.at_step(0);
+        let (mut mean, draws) = ([0.0; 3], 4000);
+        for _ in 0..draws {
+            let rotation = Rotation::random(&mut generator);
+            let mut u = [[0.6, 0.0, 0.8]];
+            rotation.apply(&mut u);
+            let mut force = [on(u[0])[0]];
+            rotation.apply_inverse(&mut force);
+            (0..3).for_each(|a| mean[a] += force[0][a] / f64::from(draws));
+        }
+        // 0.05 eV/Å · √(2/9) over √4000 draws is 4e-4 per component; five of it.
+        assert!(mean.iter().all(|m| m.abs() < 2e-3), "{mean:?}");
     }
 }

@@ -63,7 +63,7 @@ pub(crate) fn rows(records: &[(String, Record)]) -> Vec<Row> {
                 );
                 add(&format!("stability of {}", found.molecule), not_stated, ours);
             }
-            Judgement::Trajectories(_) => {}
+            Judgement::Observables(_) | Judgement::Trajectories(_) => {}
         }
     }
     rows

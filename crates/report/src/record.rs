@@ -4,6 +4,7 @@
 //! `kind` and `result`. Field names end in their unit; without one, a number is a count, a share or an index.
 
 use mdet_analysis::map::StructureMap;
+use mdet_analysis::observables::ObservableErrors;
 use mdet_analysis::{Accuracy, Drift, Equivariance, Lambda, Stability, Trajectories};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -53,6 +54,8 @@ pub enum Judgement {
     Map(StructureMap),
     /// `mdet judge stability`.
     Stability(Stability),
+    /// `mdet judge observables`.
+    Observables(ObservableErrors),
     /// `mdet traj`.
     Trajectories(Trajectories),
 }

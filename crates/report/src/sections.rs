@@ -3,6 +3,7 @@
 pub(crate) mod drift;
 mod equivariance;
 pub(crate) mod map;
+mod observables;
 mod stability;
 mod trajectory;
 
@@ -29,6 +30,7 @@ pub(crate) fn section(judgement: &Judgement) -> Section {
         Judgement::Drift(found) => drift::section(found),
         Judgement::Map(found) => map::section(found),
         Judgement::Stability(found) => stability::section(found),
+        Judgement::Observables(found) => observables::section(found),
         Judgement::Trajectories(found) => trajectory::section(found),
     }
 }

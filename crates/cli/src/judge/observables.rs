@@ -1,0 +1,383 @@
+//! `mdet judge observables`: from which drift on the errors of spectrum, dihedrals and temperatures show.
+
+use crate::judgement::{Judge, JudgeArgs};
+use crate::labelled;
+use crate::model_choice::Precision;
+use crate::progress::Progress;
+use crate::{AnyError, Done, interrupt, units};
+use clap::Args;
+use mdet_analysis::drift::Series;
+use mdet_analysis::motion::{Look, Motion};
+use mdet_analysis::observables::{ConditionRun, DriftOf, EnsembleErrors, ObservableErrors};
+use mdet_analysis::torsions::torsions;
+use mdet_analysis::trajectory::Observed;
+use mdet_core::disturbed::{Disturbance, Disturbed};
+use mdet_core::rigid::remove_net_force_and_torque;
+use mdet_core::{ForceField, FrameAveraged, NetForceRemoved, RotationSet, Structure, bonds};
+use mdet_md::{Config, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
+use mdet_report::Judgement;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Which drift is harmless: one molecule under conditions of growing drift, in NVE and NVT.
+///
+/// The conditions: f64 with frame averaging and a fresh random orientation at every step (the best, that the others are
+/// compared with), f64 and f32 with and without that orientation, and f32 with an added error of known size that
+/// depends on the orientation and has no potential (every bond is pushed around the laboratory's z axis), as the
+/// molecule lies and, for the largest, turned. All start from the same positions and velocities, equilibrated at the
+/// temperature; NVT is Bussi's thermostat with the same noise. For every condition: the drift (NVE: slope of the kinetic
+/// energy; NVT: heat that the thermostat takes away; meV per atom and ps), and how far density of states, pair
+/// distances, dihedrals, RMSD and the temperatures of the elements differ from the best condition's, beside what noise
+/// alone would make of it. The threshold of an observable lies between the largest drift that does not show (difference
+/// within two standard deviations of the noise) and the smallest that does. Definitions: docs/judging.md.
+///
+/// Ctrl-C ends with the conditions that are done.
+///
+/// Example: mdet judge observables built-in ethanol.xyz --time "20 ps" --bias 10,30,100
+#[derive(Args)]
+pub(crate) struct ObservablesArgs {
+    #[command(flatten)]
+    judge: JudgeArgs,
+    /// The molecule: the file's first structure, best at its minimum.
+    #[arg(value_name = "STRUCTURE")]
+    data: PathBuf,
+    /// Simulated time of a run; a bare number is in ps.
+    #[arg(long, default_value = "10 ps", value_parser = units::duration_in_fs)]
+    time: f64,
+    /// Time of the equilibration before; a bare number is in ps.
+    #[arg(long, default_value = "1 ps", value_parser = units::duration_in_fs)]
+    equilibration: f64,
+    /// Time step; a bare number is in fs.
+    #[arg(long, default_value = "0.5 fs", value_parser = units::time_in_fs)]
+    timestep: f64,
+    /// Temperature of equilibration and thermostat; a bare number is in K.
+    #[arg(long, default_value = "300 K", value_parser = units::temperature_in_k)]
+    temperature: f64,
+    /// Replicas of every condition, with velocities of their own.
+    #[arg(long, default_value = "4", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    replicas: u32,
+    /// Rotations that the best condition averages over; 1 leaves averaging out.
+    #[arg(long, default_value = "4", value_parser = clap::value_parser!(u16).range(1..))]
+    frames: u16,
+    /// Sizes of the added error, meV/Å at each end of a bond across z.
+    #[arg(long, value_delimiter = ',', value_name = "MEV/A", default_value = "10,30,100,300")]
+    bias: Vec<f64>,
+    /// Width at half maximum of a sharp line in the spectrum, cm⁻¹; wider where blocks are too short for it.
+    #[arg(long, default_value_t = 30.0)]
+    resolution: f64,
+}
+
+/// Time between samples, fs: fine enough for all vibrations.
+const SAMPLE_FS: f64 = 2.0;
+/// Blocks of one replica.
+const N_BLOCKS: usize = 2;
+/// Relaxation time of the thermostat, fs.
+const TIME_CONSTANT_FS: f64 = 100.0;
+
+/// How forces are computed.
+struct Condition {
+    name: String,
+    precision: Precision,
+    frames: u16,
+    bias_mev_per_angstrom: f64,
+    orientation: Orientation,
+}
+
+pub(crate) fn run(args: &ObservablesArgs) -> Result<Done, AnyError> {
+    let mut judge = Judge::start(&args.judge, "observables", &args.data)?;
+    judge.note_input(&args.data)?;
+    let item = labelled::read(&args.data)?.swap_remove(0);
+    let plan = args.plan(&item.structure, judge.seed)?;
+    let conditions = args.conditions();
+    let stop = interrupt::flag()?;
+    let start = plan.equilibrate(NetForceRemoved::new(judge.single()?), args.equilibration)?;
+    let work: Vec<u64> = conditions.iter().map(Condition::cost).collect();
+    let mut progress = Progress::new(2 * work.iter().sum::<u64>() * plan.n_steps);
+    let mut done = 0;
+    let mut ensembles = Vec::new();
+    for (ensemble, name, drift) in plan.ensembles() {
+        let mut runs = Vec::new();
+        for (condition, cost) in conditions.iter().zip(&work) {
+            let force_field = condition.force_field(&judge, &plan.bonds)?;
+            let at = |step: u64| {
+                progress.at(done + cost * step, || format!("{name}, {}", condition.name));
+            };
+            let run = plan.run(&start, ensemble, condition.orientation, force_field, &stop, at)?;
+            let Some((series, observed, ended)) = run else { break };
+            done += cost * plan.n_steps;
+            let bias_mev_per_angstrom = condition.bias_of(&item.structure, &plan.bonds);
+            runs.push(ConditionRun {
+                name: condition.name.clone(),
+                bias_mev_per_angstrom,
+                series,
+                observed,
+                ended,
+            });
+        }
+        let (n_atoms, planned_fs) = (item.structure.n_atoms(), plan.n_steps as f64 * args.timestep);
+        if runs.len() > 1 {
+            ensembles.push(EnsembleErrors::of(name, drift, &runs, n_atoms, planned_fs, judge.seed));
+        }
+    }
+    progress.finish();
+    if ensembles.is_empty() {
+        return Ok(Done::Interrupted);
+    }
+    let found = ObservableErrors {
+        molecule: item.molecule.clone(),
+        n_atoms: item.structure.n_atoms(),
+        planned_ps: plan.n_steps as f64 * args.timestep * 1e-3,
+        timestep_fs: args.timestep,
+        temperature_k: args.temperature,
+        n_replicas: args.replicas as usize,
+        n_blocks: args.replicas as usize * N_BLOCKS,
+        ensembles,
+    };
+    print(&found);
+    judge.finish(Judgement::Observables(found))?;
+    Ok(if stop.load(Ordering::Relaxed) { Done::Interrupted } else { Done::Completed })
+}
+
+impl ObservablesArgs {
+    fn plan(&self, structure: &Structure, seed: u64) -> Result<Plan, AnyError> {
+        let every = (SAMPLE_FS / self.timestep).round().max(1.0);
+        let n_steps = (self.time / (every * self.timestep)).round() as u64 * every as u64;
+        let least = N_BLOCKS as u64 * 16 * every as u64;
+        if self.timestep <= 0.0 || n_steps < least {
+            return Err(format!("expected a time of at least {least} steps, found {} fs", self.time).into());
+        }
+        let wrong = |size: &&f64| !(**size > 0.0 && size.is_finite());
+        if let Some(size) = self.bias.iter().find(wrong) {
+            return Err(format!("expected sizes of the added error above 0 meV/Å, found {size}").into());
+        }
+        if !(self.resolution > 0.0 && self.resolution.is_finite()) {
+            return Err(format!("expected a resolution above 0 cm⁻¹, found {}", self.resolution).into());
+        }
+        Ok(Plan {
+            look: Look {
+                n_blocks: N_BLOCKS,
+                resolution_per_cm: self.resolution,
+                torsions: torsions(structure.numbers(), structure.positions()),
+                reference: structure.positions().to_vec(),
+            },
+            bonds: bonds(structure.numbers(), structure.positions()),
+            structure: structure.clone(),
+            n_replicas: self.replicas,
+            n_steps,
+            every: every as u64,
+            timestep_fs: self.timestep,
+            temperature_k: self.temperature,
+            seed,
+        })
+    }
+
+    /// The best one first.
+    fn conditions(&self) -> Vec<Condition> {
+        use Orientation::{AsItLies, RandomEveryStep};
+        use Precision::{F32, F64};
+        let condition = |precision, frames: u16, bias: f64, orientation| {
+            let mut name = if precision == F64 { "f64" } else { "f32" }.to_string();
+            if frames > 1 {
+                name += &format!(", {frames} frames");
+            }
+            if bias > 0.0 {
+                name += &format!(", bias {bias} meV/Å");
+            }
+            if orientation == RandomEveryStep {
+                name += " + offset";
+            }
+            Condition { name, precision, frames, bias_mev_per_angstrom: bias, orientation }
+        };
+        let mut all = vec![condition(F64, self.frames, 0.0, RandomEveryStep)];
+        if self.frames > 1 {
+            all.push(condition(F64, 1, 0.0, RandomEveryStep));
+        }
+        all.push(condition(F64, 1, 0.0, AsItLies));
+        all.push(condition(F32, 1, 0.0, RandomEveryStep));
+        all.push(condition(F32, 1, 0.0, AsItLies));
+        all.extend(self.bias.iter().map(|&bias| condition(F32, 1, bias, AsItLies)));
+        let largest = self.bias.iter().copied().max_by(f64::total_cmp);
+        all.extend(largest.map(|bias| condition(F32, 1, bias, RandomEveryStep)));
+        all
+    }
+}
+
+impl Condition {
+    /// What a step costs, in steps in f32.
+    fn cost(&self) -> u64 {
+        let precision = if self.precision == Precision::F64 { 2 } else { 1 };
+        precision * u64::from(self.frames)
+    }
+
+    fn force_field(&self, judge: &Judge, bonds: &[[usize; 2]]) -> Result<Box<dyn ForceField>, AnyError> {
+        let mut inner = judge.force_field(self.precision)?;
+        if self.bias_mev_per_angstrom > 0.0 {
+            inner = Box::new(Disturbed::new(inner, self.whirl(bonds)));
+        }
+        if self.frames > 1 {
+            let rotations = RotationSet::of_size(usize::from(self.frames), judge.seed).rotations();
+            inner = Box::new(FrameAveraged { inner, rotations });
+        }
+        Ok(Box::new(NetForceRemoved::new(inner)))
+    }
+
+    fn whirl(&self, bonds: &[[usize; 2]]) -> Disturbance {
+        let size_ev_per_angstrom = 1e-3 * self.bias_mev_per_angstrom;
+        Disturbance::Whirl { size_ev_per_angstrom, pairs: bonds.to_vec() }
+    }
+
+    /// Root mean square of the added error on an atom without its net force and torque, meV/Å.
+    fn bias_of(&self, structure: &Structure, bonds: &[[usize; 2]]) -> f64 {
+        let mut forces = vec![[0.0; 3]; structure.n_atoms()];
+        self.whirl(bonds).add_to(structure.positions(), &mut forces);
+        remove_net_force_and_torque(structure.positions(), &mut forces);
+        let squares: f64 = forces.iter().flatten().map(|f| f * f).sum();
+        1e3 * (squares / structure.n_atoms() as f64).sqrt()
+    }
+}
+
+/// What every condition has in common.
+struct Plan {
+    structure: Structure,
+    bonds: Vec<[usize; 2]>,
+    look: Look,
+    n_replicas: u32,
+    n_steps: u64,
+    /// Steps between samples.
+    every: u64,
+    timestep_fs: f64,
+    temperature_k: f64,
+    seed: u64,
+}
+
+/// What a run gave: energies of each replica, the observables' blocks, why it ended early.
+type Outcome = (Vec<Series>, Option<Observed>, Option<String>);
+
+impl Plan {
+    fn thermostat(&self) -> Ensemble {
+        Ensemble::NvtBussi { temperature_k: self.temperature_k, time_constant_fs: TIME_CONSTANT_FS }
+    }
+
+    fn ensembles(&self) -> [(Ensemble, &'static str, DriftOf); 2] {
+        [
+            (Ensemble::Nve, "NVE", DriftOf::KineticEnergy),
+            (self.thermostat(), "NVT (Bussi, 100 fs)", DriftOf::Heat),
+        ]
+    }
+
+    fn config(&self, ensemble: Ensemble, orientation: Orientation, seed: u64) -> Config {
+        Config {
+            ensemble,
+            timestep_fs: self.timestep_fs,
+            initial_temperature_k: self.temperature_k,
+            starting_velocities: StartingVelocities::Drawn,
+            orientation,
+            seed,
+        }
+    }
+
+    /// Positions and velocities that all conditions start from.
+    fn equilibrate(&self, force_field: impl ForceField, time_fs: f64) -> Result<Vec<Snapshot>, AnyError> {
+        let config = self.config(self.thermostat(), Orientation::RandomEveryStep, self.seed);
+        let structures = vec![self.structure.clone(); self.n_replicas as usize];
+        let mut simulation = Simulation::new(structures, force_field, config)?;
+        for _ in 0..(time_fs / self.timestep_fs).round() as u64 {
+            simulation.step()?;
+        }
+        Ok(simulation.snapshots())
+    }
+
+    /// Runs all replicas of a condition; `at` is told of steps done. `None` when `stop` was raised.
+    fn run(
+        &self,
+        start: &[Snapshot],
+        ensemble: Ensemble,
+        orientation: Orientation,
+        force_field: impl ForceField,
+        stop: &AtomicBool,
+        mut at: impl FnMut(u64),
+    ) -> Result<Option<Outcome>, AnyError> {
+        // Noise of its own, not that of the equilibration.
+        let config = self.config(ensemble, orientation, self.seed.wrapping_add(1));
+        let snapshots: Result<Vec<_>, _> =
+            start.iter().map(|snapshot| snapshot.clone().next_stage(&config)).collect();
+        let mut simulation = Simulation::resume(snapshots?, force_field, config)?;
+        let spacing_fs = self.every as f64 * self.timestep_fs;
+        let empty = Motion { numbers: self.structure.numbers().to_vec(), spacing_fs, ..Motion::default() };
+        let mut motions = vec![empty; start.len()];
+        let mut series = vec![Series::default(); start.len()];
+        let mut ended = None;
+        while simulation.step_number() < self.n_steps {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            if let Err(error) = simulation.step() {
+                ended = Some(crate::one_line(&error));
+                break;
+            }
+            if simulation.step_number().is_multiple_of(self.every) {
+                for (b, (motion, series)) in motions.iter_mut().zip(&mut series).enumerate() {
+                    let frame = simulation.frame(b);
+                    motion.positions.push(frame.structure.positions().to_vec());
+                    motion.velocities.push(frame.velocities.to_vec());
+                    series.time_fs.push(frame.observables.time_fs);
+                    series.kinetic_ev.push(frame.observables.kinetic_ev);
+                    series.temperature_k.push(frame.observables.temperature_k);
+                    series.total_ev.push(frame.observables.total_ev);
+                }
+                at(simulation.step_number());
+            }
+        }
+        // A run that ended early has other bins, and is no sample of the ensemble.
+        let observed = match ended {
+            Some(_) => None,
+            None => motions.iter().map(|motion| Observed::of(motion, &self.look)).reduce(|mut all, next| {
+                all.extend(next);
+                all
+            }),
+        };
+        Ok(Some((series, observed, ended)))
+    }
+}
+
+fn print(found: &ObservableErrors) {
+    println!(
+        "{}, {} atoms, {} ps each, {} fs steps, {} K, {} replicas; errors against the first condition",
+        found.molecule,
+        found.n_atoms,
+        found.planned_ps,
+        found.timestep_fs,
+        found.temperature_k,
+        found.n_replicas
+    );
+    for ensemble in &found.ensembles {
+        println!("{}", ensemble.name);
+        println!(
+            "{:<34} {:>24} {:>9} {:>18}  shows in",
+            "condition", "drift meV/atom/ps", "mean T", "spectrum error"
+        );
+        for condition in &ensemble.conditions {
+            let drift = condition.drift_mev_per_atom_per_ps;
+            let drift = drift.map_or("–".into(), |d| format!("{:+.3} ± {:.3}", d.mean, d.standard_error()));
+            let temperature = condition.temperature_k.map_or(f64::NAN, |spread| spread.mean);
+            let spectrum = condition.errors.iter().find(|error| error.name == "spectrum");
+            let spectrum = spectrum.and_then(|error| Some((error.value.value, error.value.noise?.mean)));
+            let spectrum = spectrum.map_or("–".into(), |(value, noise)| format!("{value:.3} ({noise:.3})"));
+            let (n, of) = (condition.n_showing(), condition.errors.len());
+            println!("{:<34} {drift:>24} {temperature:>7.0} K {spectrum:>18}  {n} of {of}", condition.name);
+            if let Some(ended) = &condition.ended {
+                println!("  ended early: {ended}");
+            }
+        }
+        println!(
+            "{:<34} {:>24} {:>24}",
+            "threshold, |drift| meV/atom/ps", "largest that is hidden", "smallest that shows"
+        );
+        for threshold in &ensemble.thresholds {
+            let number = |value: Option<f64>| value.map_or("none".into(), |value| format!("{value:.3}"));
+            let (hidden, shows) = (number(threshold.harmless_up_to), number(threshold.harmful_from));
+            println!("{:<34} {hidden:>24} {shows:>24}", threshold.observable);
+        }
+    }
+    println!("spectrum error: ∫|a − b|, in brackets that of noise alone");
+}
