@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
-"""The shows of dynamics, with a picture each.
+"""Pictures of runs of mdet, and the numbers in them.
 
     pip install ase matplotlib
-    tools/show_dynamics.py nvt MDET examples/ethanol.xyz OUT --time "100 ps"      temperature, bonds, dihedrals
-    tools/show_dynamics.py ablation MDET examples/octane.xyz OUT --time "20 ps"   NVE: f32, f64, with and without offset
+    tools/show_dynamics.py nvt RUN OUT.png          temperature, bond lengths and dihedrals of an NVT run
+    tools/show_dynamics.py drift OUT.png RUN...     kinetic energy of NVE runs, with its slope
 
-MDET is the program; OUT becomes a folder of runs with a PNG. Further options go to every run (--model, --threads, ...).
-Runs that are there already are taken as they are.
+Energies are meV per atom; slopes are those of summary.toml, with the error that blocking gives.
 """
 
 import csv
 import os
-import subprocess
 import sys
+import tomllib
 
 import ase.io
 import matplotlib
@@ -23,80 +22,105 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 
-def run(mdet, molecule, folder, *options):
-    if not os.path.exists(folder):
-        subprocess.run([mdet, "md", molecule, "--out", folder, *options], check=True)
-    with open(f"{folder}/observables.csv") as file:
+def read(run):
+    """The table of a run by columns, and the averages of its summary."""
+    with open(f"{run}/observables.csv") as file:
         rows = list(csv.DictReader(file))
-    return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
+    with open(f"{run}/summary.toml", "rb") as file:
+        summary = tomllib.load(file)["replica"][0]
+    return {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}, summary
+
+
+def running_mean(series, width):
+    return np.convolve(series, np.ones(width) / width, mode="valid")
+
+
+def plot_with_mean(axes, time, series, window_ps, **style):
+    """The series, pale, below its running mean."""
+    width = max(int(window_ps / (time[1] - time[0])), 1)
+    line = axes.plot(time, series, lw=0.3, alpha=0.3)[0]
+    mean = running_mean(series, width)
+    first = (width - 1) // 2
+    axes.plot(time[first:first + len(mean)], mean, color=line.get_color(), lw=1.2, **style)
 
 
 def bonds_of(atoms):
     i, j = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=1.2))
-    return [(a, b) for a, b in zip(i, j) if a < b]
+    return [(int(a), int(b)) for a, b in zip(i, j) if a < b]
 
 
-def heavy_dihedrals(atoms, bonds):
+def dihedrals_of(atoms, bonds):
+    """One dihedral for each bond that is not at an end, along the heaviest neighbours; none within rings."""
     neighbours = {k: {b if a == k else a for a, b in bonds if k in (a, b)} for k in range(len(atoms))}
-    found = {}
+
+    def in_ring(b, c):
+        seen, front = {b}, [b]
+        while front:
+            k = front.pop()
+            for other in neighbours[k] - seen - ({c} if k == b else set()):
+                seen.add(other)
+                front.append(other)
+        return c in seen
+
+    found = []
     for b, c in bonds:
         ends = [(a, d) for a in neighbours[b] - {c} for d in neighbours[c] - {b} if a != d]
-        heavy = lambda k: -atoms.numbers[k]
-        ends.sort(key=lambda pair: heavy(pair[0]) + heavy(pair[1]))
-        if ends:
-            found[b, c] = (ends[0][0], b, c, ends[0][1])
-    return list(found.values())
+        if ends and not in_ring(b, c):
+            a, d = max(ends, key=lambda pair: (atoms.numbers[pair[0]] + atoms.numbers[pair[1]], -pair[0] - pair[1]))
+            found.append((a, b, c, d))
+    return found
 
 
-def nvt(mdet, molecule, out, *options):
-    table = run(mdet, molecule, f"{out}/nvt", "--ensemble", "nvt-langevin", "--temperature", "300 K", *options)
-    frames = ase.io.read(f"{out}/nvt/trajectory.xyz", ":")
-    time = table["time_fs"] / 1000.0
-    bonds = bonds_of(frames[0])
-    figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(7, 9), layout="constrained")
-    top.plot(time, table["temperature_k"], lw=0.3)
-    top.axhline(300.0, color="k", lw=0.8)
-    top.set(xlabel="time (ps)", ylabel="temperature (K)", title=os.path.basename(molecule))
+def nvt(run, picture):
+    table, summary = read(run)
+    frames = ase.io.read(f"{run}/trajectory.xyz", ":")
+    frames = frames[len(frames) // 5:]
+    first = frames[0]
+    bonds = bonds_of(ase.io.read(f"{run}/trajectory.xyz", 0))
+    figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(7, 8), layout="constrained")
+    plot_with_mean(top, table["time_fs"] / 1000.0, table["temperature_k"], 1.0)
+    mean = summary["temperature_k"]
+    top.axhline(300.0, color="k", lw=0.8, ls="--")
+    title = f"{first.get_chemical_formula()}: {mean['value']:.1f} ± {mean['standard_error']:.1f} K"
+    top.set(xlabel="time (ps)", ylabel="temperature (K)", title=title, ylim=(0, None), xlim=(0, None))
     kinds = {}
     for a, b in bonds:
-        kinds.setdefault("–".join(sorted((frames[0].symbols[a], frames[0].symbols[b]))), []).append((a, b))
+        kinds.setdefault("–".join(sorted((first.symbols[a], first.symbols[b]))), []).append((a, b))
     for kind, pairs in sorted(kinds.items()):
-        lengths = [np.linalg.norm(f.positions[a] - f.positions[b]) for f in frames for a, b in pairs]
+        lengths = np.array([np.linalg.norm(f.positions[a] - f.positions[b]) for f in frames for a, b in pairs])
         middle.hist(lengths, bins=100, density=True, histtype="step", label=kind)
-    middle.set(xlabel="bond length (Å)", ylabel="density")
+        print(f"{kind:5} {len(pairs):2} bonds, length {lengths.mean():.3f} ± {lengths.std():.3f} Å (width), "
+              f"{lengths.min():.2f} to {lengths.max():.2f}")
+    middle.set(xlabel="bond length (Å)", ylabel="density (1/Å)")
     middle.legend()
-    for dihedral in heavy_dihedrals(frames[0], bonds):
-        angles = [(f.get_dihedral(*dihedral) + 180.0) % 360.0 - 180.0 for f in frames]
-        label = "–".join(f"{frames[0].symbols[k]}{k + 1}" for k in dihedral)
+    for dihedral in dihedrals_of(first, bonds):
+        angles = np.array([(f.get_dihedral(*dihedral) + 180.0) % 360.0 - 180.0 for f in frames])
+        label = "–".join(f"{first.symbols[k]}{k + 1}" for k in dihedral)
         bottom.hist(angles, bins=72, range=(-180, 180), density=True, histtype="step", label=label)
-    bottom.set(xlabel="dihedral (°)", ylabel="density")
-    bottom.legend(fontsize=7, ncols=2)
-    figure.savefig(f"{out}/nvt.png", dpi=150)
+        thirds = [np.mean(np.abs(angles) > 120), np.mean((angles > 0) & (angles <= 120)),
+                  np.mean((angles <= 0) & (angles >= -120))]
+        print(f"{label:16} anti {thirds[0]:.2f}, gauche + {thirds[1]:.2f}, gauche - {thirds[2]:.2f}")
+    bottom.set(xlabel="dihedral (°)", ylabel="density (1/°)", xlim=(-180, 180), xticks=range(-180, 181, 60))
+    bottom.legend(fontsize=8)
+    figure.savefig(picture, dpi=100)
 
 
-def ablation(mdet, molecule, out, *options):
+def drift(picture, *runs):
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for precision in ("f32", "f64"):
-        for offset in ("off", "on"):
-            name = f"{precision}-offset-{offset}"
-            switch = f"--rotation-offset={offset}"
-            nve = ("--ensemble", "nve", "--precision", precision, switch, "--velocities", "scaled")
-            table = run(mdet, molecule, f"{out}/{name}", *nve, *options)
-            time = table["time_fs"] / 1000.0
-            n_atoms = len(ase.io.read(molecule))
-            # From a minimum half of the kinetic energy goes into the potential at once: fit what comes after.
-            late = time > 0.1 * time[-1]
-            kinetic = 1000.0 * table["kinetic_ev"] / n_atoms
-            slope, offset_mev = np.polyfit(time[late], kinetic[late], 1)
-            line = axes.plot(time, kinetic, lw=0.3)[0]
-            label = f"{name}: {slope:+.4f} meV/atom/ps"
-            axes.plot(time[late], slope * time[late] + offset_mev, color=line.get_color(), label=label)
-            print(label)
-    axes.set(xlabel="time (ps)", ylabel="kinetic energy (meV/atom)", title=os.path.basename(molecule))
+    for run in runs:
+        table, summary = read(run)
+        n_atoms = len(ase.io.read(f"{run}/trajectory.xyz", 0))
+        slope = summary["kinetic_drift"]
+        slope, error = 1000.0 * slope["value"], 1000.0 * slope["standard_error"]
+        label = f"{os.path.basename(run.rstrip('/'))}: {slope:+.2f} ± {error:.2f} meV/atom/ps"
+        plot_with_mean(axes, table["time_fs"] / 1000.0, 1000.0 * table["kinetic_ev"] / n_atoms, 1.0, label=label)
+        print(f"{label}, mean {summary['temperature_k']['value']:.0f} K, {table['time_fs'][-1] / 1000.0:.1f} ps")
+    axes.set(xlabel="time (ps)", ylabel="kinetic energy (meV/atom)", xlim=(0, None), ylim=(0, None))
     axes.legend()
-    figure.savefig(f"{out}/ablation.png", dpi=150)
+    figure.savefig(picture, dpi=100)
 
 
 if __name__ == "__main__":
-    os.makedirs(sys.argv[4], exist_ok=True)
-    {"nvt": nvt, "ablation": ablation}[sys.argv[1]](*sys.argv[2:])
+    if len(sys.argv) < 4 or sys.argv[1] not in ("nvt", "drift"):
+        sys.exit(__doc__)
+    {"nvt": nvt, "drift": drift}[sys.argv[1]](*sys.argv[2:])

@@ -14,7 +14,7 @@ use mdet_core::potentials::{Harmonic, Morse};
 use mdet_core::{
     CentralDifferences, Disturbance, Disturbed, ForceField, ForceJacobian, NetForceRemoved, Structure,
 };
-use mdet_md::{Config, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
+use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
 
 const SQUARE: f64 = 1.2 * std::f64::consts::FRAC_1_SQRT_2;
 
@@ -38,6 +38,7 @@ fn nve(timestep_fs: f64, initial_temperature_k: f64, orientation: Orientation) -
         initial_temperature_k,
         starting_velocities,
         orientation,
+        forces_conserve: Conserved::default(),
         seed: 5,
     }
 }

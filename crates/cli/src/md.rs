@@ -16,6 +16,7 @@ use checkpoint::Checkpoint;
 use config::RunConfig;
 use folder::RunFolder;
 use mdet_core::{ForceField, FrameAveraged, NetForceRemoved, Removal, RotationSet, Structure};
+use mdet_data::FrameView;
 use mdet_md::{Ending, Monitor, Schedule, Simulation, SimulationError, StopCondition};
 use mdet_model::Model;
 use sha2::{Digest, Sha256};
@@ -114,13 +115,15 @@ fn force_field(args: &MdArgs, config: &RunConfig, model: &Model) -> Result<Box<d
 }
 
 fn schedule(config: &RunConfig, folder: &RunFolder) -> Schedule {
-    let monitor = NonZeroU64::new(config.monitor_every).map(|every| Monitor {
-        every,
-        n_rotations: args::MONITOR_ROTATIONS,
+    let monitor = NonZeroU64::new(config.monitor_every)
+        .map(|every| Monitor { every, n_rotations: args::MONITOR_ROTATIONS });
+    Schedule {
+        frames_every: config.every,
+        monitor,
         stop_on: config.stop_on.clone(),
-        references: folder.replicas.iter().map(|replica| replica.bonds.clone()).collect(),
-    });
-    Schedule { frames_every: config.every, monitor, checkpoint_every: Some(config.checkpoint_every) }
+        bonds: folder.replicas.iter().map(|replica| replica.bonds.clone()).collect(),
+        checkpoint_every: Some(config.checkpoint_every),
+    }
 }
 
 /// Runs what is left of the steps, or as many as Ctrl-C, a stop condition or an error lets it.
@@ -193,7 +196,9 @@ fn condition_error(
         StopCondition::SpreadAbove(limit) => format!("spread of forces above {limit} eV/Å"),
     };
     let why = format!("stopped at step {}, replica {}: {what}", frame.step, replica + 1);
-    let path = folder.write_offending(frame.structure, &why)?;
+    let moving =
+        FrameView { velocities: Some(frame.velocities), forces: Some(frame.forces), ..FrameView::default() };
+    let path = folder.write_offending(frame.structure, moving, &why)?;
     Ok(format!("{why}; the frame is {}", path.display()).into())
 }
 
@@ -202,7 +207,7 @@ fn name_offending(folder: &RunFolder, error: SimulationError) -> Result<AnyError
     let SimulationError::NonFiniteForce { structure, .. } = &error else { return Ok(error.into()) };
     let why = error.to_string();
     // Positions that are not finite themselves have no place in a file.
-    Ok(match folder.write_offending(structure, &why) {
+    Ok(match folder.write_offending(structure, FrameView::default(), &why) {
         Ok(path) => format!("{why}; the frame is {}", path.display()).into(),
         Err(_) => error.into(),
     })

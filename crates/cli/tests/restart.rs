@@ -131,18 +131,51 @@ fn what_cannot_be_restarted_is_refused_in_one_line() {
 }
 
 #[test]
-fn a_stop_condition_ends_the_run_with_its_frame_named() {
+fn a_stop_condition_ends_the_run_at_its_step_with_its_frame_named() {
     let folder = folder();
     let here = folder.path();
-    let output =
-        mdet(here, "md m.xyz --steps 500 --monitor 10 --stop-on temperature:1K,broken-bond --out hot");
+    // From a minimum at 600 K kinetic energy goes into bonds and comes back: the first reading, at step 50, is too late.
+    let hot = "--temperature 600K --velocities scaled --stop-on broken-bond,temperature:605K";
+    let output = mdet(here, &format!("md m.xyz --steps 500 --monitor 50 {hot} --out hot"));
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(message.contains("stopped at step 0, replica 1: temperature"), "{message}");
-    assert!(message.contains("hot/offending.xyz"), "{message}");
-    assert_eq!(mdet_data::read_file(&here.join("hot/offending.xyz")).unwrap().len(), 1);
-    let message = String::from_utf8(mdet(here, "md m.xyz --stop-on cold").stderr).unwrap();
-    assert!(message.contains("expected broken-bond"), "{message}");
+    let step = message.split("stopped at step ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let step: u64 = step.parse().unwrap();
+    assert!(step > 0 && step < 50, "{message}");
+    assert!(message.contains("replica 1: temperature") && message.contains("hot/offending.xyz"), "{message}");
+    let offending = mdet_data::read_file(&here.join("hot/offending.xyz")).unwrap();
+    // Every step of the same run: the frame is the one named, and the first above the limit.
+    succeed(
+        here,
+        &format!("md m.xyz --steps {step} --every 1 --temperature 600K --velocities scaled --out all"),
+    );
+    let all = mdet_data::read_file(&here.join("all/trajectory.xyz")).unwrap();
+    assert_eq!((offending.len(), &offending[0].positions), (1, &all[step as usize].positions));
+    assert_eq!(offending[0].velocities, all[step as usize].velocities);
+    let table = std::fs::read_to_string(here.join("all/observables.csv")).unwrap();
+    let temperature = |row: &str| row.split(',').nth(1).unwrap().parse::<f64>().unwrap();
+    let above = table.lines().skip(1).position(|row| temperature(row) > 605.0);
+    assert_eq!(above, Some(step as usize));
+    for (options, expected) in
+        [("--stop-on cold", "expected broken-bond"), ("--stop-on spread:1 --monitor 0", "needs the monitor")]
+    {
+        let message = String::from_utf8(mdet(here, &format!("md m.xyz {options}")).stderr).unwrap();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn times_are_printed_without_rounding() {
+    let folder = folder();
+    let here = folder.path();
+    succeed(here, "md m.xyz --timestep 0.1fs --steps 7 --every 1 --monitor 1 --out run");
+    for file in ["observables.csv", "monitor.csv"] {
+        let table = std::fs::read_to_string(here.join("run").join(file)).unwrap();
+        let times: Vec<&str> = table.lines().skip(1).map(|row| row.split(',').next().unwrap()).collect();
+        assert_eq!(times, ["0", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7"], "{file}");
+    }
+    let trajectory = std::fs::read_to_string(here.join("run/trajectory.xyz")).unwrap();
+    assert!(trajectory.contains("time_fs=0.3 "), "{trajectory}");
 }
 
 #[test]

@@ -46,11 +46,19 @@ impl Ensemble {
             | Self::NvtNoseHoover { temperature_k, .. } => Some(temperature_k),
         }
     }
+}
 
-    /// Whether translation and rotation of the whole are heated too, and counted: under Langevin's noise alone.
-    pub fn heats_rigid_motion(&self) -> bool {
-        matches!(self, Self::NvtLangevin { .. })
-    }
+/// What the forces conserve of the motion of the whole molecule. It is not started and is no degree of freedom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Conserved {
+    /// Momentum and angular momentum: net force and torque are zero.
+    #[default]
+    MomentumAndAngularMomentum,
+    /// Momentum alone: the net force is zero, the torque is not.
+    Momentum,
+    /// Neither: with a net force, also without a torque about the centroid, as the centre of mass lies elsewhere.
+    Nothing,
 }
 
 /// How the starting velocities follow from their temperature.
@@ -93,6 +101,9 @@ pub struct Config {
     /// In which orientation forces are computed.
     #[serde(default)]
     pub orientation: Orientation,
+    /// What the forces conserve.
+    #[serde(default)]
+    pub forces_conserve: Conserved,
     /// Seed of all randomness of the run; replicas differ by their index.
     pub seed: u64,
 }
@@ -139,6 +150,14 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// What the dynamics conserves: nothing under Langevin's noise, else what the forces do.
+    pub fn conserved(&self) -> Conserved {
+        match self.ensemble {
+            Ensemble::NvtLangevin { .. } => Conserved::Nothing,
+            _ => self.forces_conserve,
+        }
+    }
+
     /// Checks every number.
     ///
     /// # Errors
@@ -185,6 +204,7 @@ mod tests {
         initial_temperature_k: 300.0,
         starting_velocities: StartingVelocities::Drawn,
         orientation: Orientation::AsItLies,
+        forces_conserve: Conserved::MomentumAndAngularMomentum,
         seed: 1,
     };
 

@@ -22,7 +22,7 @@ pub mod system;
 pub mod thermostat;
 pub mod velocities;
 
-pub use config::{Config, ConfigError, Ensemble, Orientation, StartingVelocities};
+pub use config::{Config, ConfigError, Conserved, Ensemble, Orientation, StartingVelocities};
 pub use monitor::{Monitor, Reading, StopCondition};
 pub use observables::Observables;
 pub use run::{Ending, Schedule, Sink, SinkError};

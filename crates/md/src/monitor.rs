@@ -1,4 +1,5 @@
-//! The trust monitor: what tells, while a run goes on, whether its forces and its molecule can still be believed.
+//! The trust monitor: what tells, while a run goes on, whether its forces and its molecule can still be believed; and
+//! what ends a run.
 //!
 //! | reading | what it means |
 //! |---|---|
@@ -11,7 +12,8 @@
 //! ```
 //!
 //! The spread is of the whole stack of wrappers that the dynamics uses: averaging over frames shows in it. Readings
-//! change nothing of the trajectory.
+//! change nothing of the trajectory. Stop conditions are looked at after every step, except that of the spread, which
+//! costs force evaluations and waits for a reading.
 //!
 //! Deliberately absent: an error estimate. A force field can be equivariant and wrong.
 
@@ -23,20 +25,17 @@ use mdet_core::rigid::rigid_shares;
 use mdet_core::{ForceField, Purpose, RandomStream, ReferenceBonds, Rotation, Structure};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Conserved;
 use crate::observables;
-use crate::simulation::{Simulation, SimulationError};
+use crate::simulation::{Frame, Simulation, SimulationError};
 
-/// When to read, and what ends the run.
-#[derive(Debug, Clone, PartialEq)]
+/// When to read, and how well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Monitor {
     /// Steps between readings.
     pub every: NonZeroU64,
     /// Rotations m of the spread, at least 2.
     pub n_rotations: usize,
-    /// What ends the run, looked for at every reading.
-    pub stop_on: Vec<StopCondition>,
-    /// The bonds of each replica's first frame, in the order of the batch.
-    pub references: Vec<ReferenceBonds>,
 }
 
 /// What ends a run. Forces that are not finite always do.
@@ -65,27 +64,31 @@ pub struct Reading {
 }
 
 impl StopCondition {
-    /// Whether a replica of this temperature in K and this reading ends the run.
-    pub fn is_met(&self, temperature_k: f64, reading: &Reading) -> bool {
+    /// Whether a replica ends the run: by its frame, the bonds of its first frame, and the reading if there is one.
+    pub fn is_met(&self, frame: &Frame<'_>, bonds: &ReferenceBonds, reading: Option<&Reading>) -> bool {
         match *self {
-            Self::BrokenBond => !reading.broken_bonds.is_empty(),
-            Self::TemperatureAbove(limit_k) => temperature_k > limit_k,
-            Self::SpreadAbove(limit) => reading.spread_ev_per_angstrom > limit,
+            Self::BrokenBond => !bonds.broken(frame.structure.positions()).is_empty(),
+            Self::TemperatureAbove(limit_k) => frame.observables.temperature_k > limit_k,
+            Self::SpreadAbove(limit) => reading.is_some_and(|r| r.spread_ev_per_angstrom > limit),
         }
     }
 }
 
 impl<F: ForceField> Simulation<F> {
-    /// Reads every replica, in the order of the batch.
+    /// Reads every replica, in the order of the batch, against the bonds of their first frames.
     ///
     /// # Errors
     /// [`SimulationError`] when the force field fails in a turned frame.
     ///
     /// # Panics
-    /// When there is not one reference per replica, or fewer than two rotations.
-    pub fn read(&mut self, monitor: &Monitor) -> Result<Vec<Reading>, SimulationError> {
-        assert_eq!(monitor.references.len(), self.n_replicas(), "one reference per replica");
-        let spreads = self.spreads(monitor.n_rotations)?;
+    /// When there are not the bonds of every replica, or fewer than two rotations.
+    pub fn read(
+        &mut self,
+        n_rotations: usize,
+        bonds: &[ReferenceBonds],
+    ) -> Result<Vec<Reading>, SimulationError> {
+        assert_eq!(bonds.len(), self.n_replicas(), "bonds of every replica");
+        let spreads = self.spreads(n_rotations)?;
         let read = |(b, (spread_ev_per_angstrom, bonds)): (usize, (f64, &ReferenceBonds))| {
             let positions = self.systems.structures[b].positions();
             Reading {
@@ -95,7 +98,7 @@ impl<F: ForceField> Simulation<F> {
                 longest_stretch: bonds.longest_stretch(positions),
             }
         };
-        Ok(spreads.into_iter().zip(&monitor.references).enumerate().map(read).collect())
+        Ok(spreads.into_iter().zip(bonds).enumerate().map(read).collect())
     }
 
     /// The spread of the forces over `n_rotations` fresh rotations, a function of (seed, replica, step).
@@ -127,9 +130,15 @@ impl<F: ForceField> Simulation<F> {
     fn temperatures_by_element(&self, b: usize) -> Vec<(u8, f64)> {
         let frame = self.frame(b);
         let numbers = frame.structure.numbers();
-        let shares = match self.config().ensemble.heats_rigid_motion() {
-            true => vec![0.0; numbers.len()],
-            false => rigid_shares(frame.masses_u, frame.structure.positions()),
+        let shares = match self.config().conserved() {
+            Conserved::Nothing => vec![0.0; numbers.len()],
+            Conserved::Momentum => {
+                let total: f64 = frame.masses_u.iter().sum();
+                frame.masses_u.iter().map(|mass_u| 3.0 * mass_u / total).collect()
+            }
+            Conserved::MomentumAndAngularMomentum => {
+                rigid_shares(frame.masses_u, frame.structure.positions())
+            }
         };
         let half_fs = match self.config().ensemble.temperature_k() {
             None => 0.0,
@@ -177,24 +186,5 @@ mod tests {
         // Two evaluations of two atoms, which differ by 2 in one of six components: variance 2 there, 2/6 on average.
         let forces = [[1.0, 0.0, 0.0], [0.0, 5.0, 0.0], [3.0, 0.0, 0.0], [0.0, 5.0, 0.0]];
         assert!((spread_of(&forces, 2) - (2.0_f64 / 6.0).sqrt()).abs() < 1e-15);
-    }
-
-    #[test]
-    fn conditions_are_met_by_what_they_name() {
-        let reading = Reading {
-            spread_ev_per_angstrom: 0.2,
-            temperatures_k: Vec::new(),
-            broken_bonds: Vec::new(),
-            longest_stretch: 1.1,
-        };
-        assert!(!StopCondition::BrokenBond.is_met(300.0, &reading));
-        assert!(
-            StopCondition::BrokenBond
-                .is_met(300.0, &Reading { broken_bonds: vec![[0, 1]], ..reading.clone() })
-        );
-        assert!(StopCondition::TemperatureAbove(299.0).is_met(300.0, &reading));
-        assert!(!StopCondition::TemperatureAbove(301.0).is_met(300.0, &reading));
-        assert!(StopCondition::SpreadAbove(0.1).is_met(300.0, &reading));
-        assert!(!StopCondition::SpreadAbove(0.3).is_met(300.0, &reading));
     }
 }

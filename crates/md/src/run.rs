@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mdet_core::ForceField;
+use mdet_core::{ForceField, ReferenceBonds};
 
 use crate::monitor::{Monitor, Reading, StopCondition};
 use crate::simulation::{Frame, Simulation, SimulationError};
@@ -53,6 +53,10 @@ pub struct Schedule {
     pub frames_every: NonZeroU64,
     /// The trust monitor.
     pub monitor: Option<Monitor>,
+    /// What ends the run.
+    pub stop_on: Vec<StopCondition>,
+    /// The bonds of each replica's first frame, in the order of the batch; for monitor and stop conditions alone.
+    pub bonds: Vec<ReferenceBonds>,
     /// Steps between checkpoints.
     pub checkpoint_every: Option<NonZeroU64>,
 }
@@ -60,7 +64,8 @@ pub struct Schedule {
 impl Schedule {
     /// Frames alone.
     pub fn frames(every: NonZeroU64) -> Self {
-        Self { frames_every: every, monitor: None, checkpoint_every: None }
+        let (stop_on, bonds) = (Vec::new(), Vec::new());
+        Self { frames_every: every, monitor: None, stop_on, bonds, checkpoint_every: None }
     }
 }
 
@@ -97,8 +102,8 @@ impl<F: ForceField> Simulation<F> {
         Ok(ending)
     }
 
-    /// Does `n_steps` steps, or fewer when `stop` is raised, which is looked at before every step, or a condition of
-    /// the monitor is met.
+    /// Does `n_steps` steps, or fewer when `stop` is raised, which is looked at before every step, or a stop condition
+    /// is met, which is looked at after every step.
     ///
     /// Frames, readings and checkpoints are due at step 0 and at every multiple of their number of steps. A resumed
     /// simulation holds what was due at its first step as done.
@@ -156,9 +161,9 @@ impl<F: ForceField> Simulation<F> {
         if step.is_multiple_of(schedule.frames_every.get()) {
             self.write_frames(sink)?;
         }
-        let mut met = None;
-        if let Some(monitor) = schedule.monitor.as_ref().filter(|m| step.is_multiple_of(m.every.get())) {
-            let readings = self.read(monitor)?;
+        let mut readings = Vec::new();
+        if let Some(monitor) = schedule.monitor.filter(|monitor| step.is_multiple_of(monitor.every.get())) {
+            readings = self.read(monitor.n_rotations, &schedule.bonds)?;
             for (b, reading) in readings.iter().enumerate() {
                 let frame = self.frame(b);
                 let replica = frame.replica;
@@ -167,15 +172,25 @@ impl<F: ForceField> Simulation<F> {
                     step,
                     source,
                 })?;
-                let is_met = |c: &&StopCondition| c.is_met(frame.observables.temperature_k, reading);
-                let condition = monitor.stop_on.iter().find(is_met);
-                met = met.or(condition.map(|&condition| Ending::Condition { replica, condition }));
             }
         }
+        let met = self.first_met(schedule, &readings);
         if met.is_none() && schedule.checkpoint_every.is_some_and(|every| step.is_multiple_of(every.get())) {
             self.checkpoint(sink)?;
         }
         Ok(met)
+    }
+
+    /// The first stop condition that a replica meets.
+    fn first_met(&self, schedule: &Schedule, readings: &[Reading]) -> Option<Ending> {
+        if schedule.stop_on.is_empty() {
+            return None;
+        }
+        (0..self.n_replicas()).find_map(|b| {
+            let (frame, bonds, reading) = (self.frame(b), &schedule.bonds[b], readings.get(b));
+            let condition = *schedule.stop_on.iter().find(|c| c.is_met(&frame, bonds, reading))?;
+            Some(Ending::Condition { replica: frame.replica, condition })
+        })
     }
 
     fn checkpoint(&mut self, sink: &mut impl Sink) -> Result<(), SimulationError> {

@@ -118,7 +118,7 @@ impl<F: ForceField> Simulation<F> {
     pub fn resume(snapshots: Vec<Snapshot>, force_field: F, config: Config) -> Result<Self, SimulationError> {
         config.validate().map_err(StartError::from)?;
         let thermostat = Thermostat::new(&config);
-        let systems = Systems::new(snapshots, config.ensemble)?;
+        let systems = Systems::new(snapshots, &config)?;
         // The run that made a later snapshot has written its frame.
         let framed_step = Some(systems.step()).filter(|&step| step > 0);
         let before = Before::default();

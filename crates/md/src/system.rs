@@ -11,9 +11,9 @@ use mdet_core::elements::mass_u;
 use mdet_core::rigid::{remove_translation_and_rotation, rigid_degrees_of_freedom};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ConfigError, Ensemble, StartingVelocities};
+use crate::config::{Config, ConfigError, Conserved, Ensemble, StartingVelocities};
 use crate::thermostat::Chain;
-use crate::velocities::{maxwell_boltzmann, scale_to_temperature};
+use crate::velocities::{maxwell_boltzmann, remove_translation, scale_to_temperature};
 
 /// Everything from which one replica can be started or continued bit for bit. Forces are computed anew.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +96,7 @@ pub enum StartError {
         /// Step of this replica.
         found: u64,
     },
-    /// The degrees of freedom are not the ensemble's.
+    /// The degrees of freedom are not those of the configuration.
     #[error("replica {replica} is of another ensemble; make a next stage of it to change the ensemble")]
     OtherEnsemble {
         /// Index of the replica.
@@ -113,8 +113,8 @@ pub enum StartError {
 impl Snapshot {
     /// Step 0 of a replica: velocities are drawn at the configuration's initial temperature, from the replica's stream.
     ///
-    /// All but Langevin dynamics start without translation and rotation and do not count them as degrees of freedom;
-    /// Langevin dynamics heats them like all others and counts 3N.
+    /// What the dynamics conserves of translation and rotation ([`Config::conserved`]) is not started and not counted
+    /// as degrees of freedom. Langevin dynamics heats them like all others and counts 3N.
     ///
     /// # Errors
     /// [`StartError`] when the configuration is wrong.
@@ -136,7 +136,7 @@ impl Snapshot {
         config.validate()?;
         check_masses(&masses_u, structure.n_atoms(), replica)?;
         let velocities = maxwell_boltzmann(&masses_u, replica, config);
-        let mut start = Self::at_step_zero(structure, masses_u, velocities, replica, config.ensemble);
+        let mut start = Self::at_step_zero(structure, masses_u, velocities, replica, config);
         if config.starting_velocities == StartingVelocities::Scaled {
             let n_degrees = start.progress.degrees_of_freedom;
             scale_to_temperature(&mut start.velocities, &start.masses_u, n_degrees, config);
@@ -173,7 +173,7 @@ impl Snapshot {
         config.validate()?;
         self.check()?;
         let Self { structure, masses_u, velocities, progress } = self;
-        Ok(Self::at_step_zero(structure, masses_u, velocities, progress.replica, config.ensemble))
+        Ok(Self::at_step_zero(structure, masses_u, velocities, progress.replica, config))
     }
 
     fn at_step_zero(
@@ -181,13 +181,18 @@ impl Snapshot {
         masses_u: Vec<f64>,
         mut velocities: Vec<[f64; 3]>,
         replica: u32,
-        ensemble: Ensemble,
+        config: &Config,
     ) -> Self {
-        let n_rigid = if ensemble.heats_rigid_motion() {
-            0
-        } else {
-            remove_translation_and_rotation(&masses_u, structure.positions(), &mut velocities);
-            rigid_degrees_of_freedom(structure.positions())
+        let n_rigid = match config.conserved() {
+            Conserved::Nothing => 0,
+            Conserved::Momentum => {
+                remove_translation(&masses_u, &mut velocities);
+                3
+            }
+            Conserved::MomentumAndAngularMomentum => {
+                remove_translation_and_rotation(&masses_u, structure.positions(), &mut velocities);
+                rigid_degrees_of_freedom(structure.positions())
+            }
         };
         let degrees_of_freedom = 3 * structure.n_atoms() - n_rigid;
         let progress =
@@ -206,11 +211,18 @@ impl Snapshot {
         }
     }
 
-    /// Langevin dynamics always counts all degrees of freedom, the others never do; only a chain has a chain.
-    fn is_of(&self, ensemble: Ensemble) -> bool {
-        let counts_all = self.progress.degrees_of_freedom == 3 * self.structure.n_atoms();
-        let may_chain = matches!(ensemble, Ensemble::NvtNoseHoover { .. });
-        counts_all == ensemble.heats_rigid_motion() && (may_chain || self.progress.chain.is_none())
+    /// Whether the degrees of freedom are what the dynamics does not conserve; only a chain has a chain.
+    fn is_of(&self, config: &Config) -> bool {
+        let n_atoms = self.structure.n_atoms();
+        let taken = (3 * n_atoms).checked_sub(self.progress.degrees_of_freedom);
+        let may_take: &[usize] = match (config.conserved(), n_atoms) {
+            (Conserved::Nothing, _) => &[0],
+            (Conserved::Momentum, _) | (_, 1) => &[3],
+            // A linear molecule bends as soon as it moves, so the geometry of now does not tell.
+            (Conserved::MomentumAndAngularMomentum, _) => &[5, 6],
+        };
+        let may_chain = matches!(config.ensemble, Ensemble::NvtNoseHoover { .. });
+        taken.is_some_and(|taken| may_take.contains(&taken)) && (may_chain || self.progress.chain.is_none())
     }
 }
 
@@ -227,7 +239,7 @@ pub(crate) struct Systems {
 
 impl Systems {
     /// Lays the snapshots side by side; forces are zero until computed.
-    pub(crate) fn new(snapshots: Vec<Snapshot>, ensemble: Ensemble) -> Result<Self, StartError> {
+    pub(crate) fn new(snapshots: Vec<Snapshot>, config: &Config) -> Result<Self, StartError> {
         let expected = snapshots.first().ok_or(StartError::NoStructures)?.progress.step;
         let mut systems = Self {
             structures: Vec::with_capacity(snapshots.len()),
@@ -240,7 +252,7 @@ impl Systems {
         for snapshot in snapshots {
             snapshot.check()?;
             let Progress { replica, step: found, .. } = snapshot.progress;
-            if !snapshot.is_of(ensemble) {
+            if !snapshot.is_of(config) {
                 return Err(StartError::OtherEnsemble { replica });
             }
             if found != expected {

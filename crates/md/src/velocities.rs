@@ -4,10 +4,11 @@
 //! v = √(k_B T / m) ξ,  ξ standard normal per component
 //! ```
 //!
-//! All ensembles but Langevin's then lose translation and rotation ([`crate::system`]). The removal is an orthogonal projection in the metric
-//! of the masses, so what remains is again canonical, in 3N − 6 dimensions (3N − 5 for a linear molecule, 0 for an
-//! atom). The kinetic energy of one replica fluctuates about its mean as the ensemble's does, unless it is asked to be
-//! scaled.
+//! What the dynamics conserves of translation and rotation is then removed ([`crate::system`]): nothing of it under
+//! Langevin's noise. The removal is an orthogonal projection in the metric of the masses, so what remains is again
+//! canonical, in 3N − 6 dimensions (3N − 5 for a linear molecule, 0 for an atom; 3N − 3 where momentum alone is
+//! conserved). The kinetic energy of one replica fluctuates about its mean as the ensemble's does, unless it is asked
+//! to be scaled.
 
 use mdet_core::constants::{BOLTZMANN_IN_EV_PER_K, EV_PER_U_IN_ANGSTROM2_PER_FS2};
 use mdet_core::{Purpose, RandomStream};
@@ -28,6 +29,18 @@ pub(crate) fn maxwell_boltzmann(masses_u: &[f64], replica: u32, config: &Config)
         std::array::from_fn(|_| width * random.sample::<f64, _>(StandardNormal))
     };
     masses_u.iter().map(draw).collect()
+}
+
+/// Removes the motion of the centre of mass from velocities `[n_atoms][3]`, for masses in u.
+pub(crate) fn remove_translation(masses_u: &[f64], velocities: &mut [[f64; 3]]) {
+    let total: f64 = masses_u.iter().sum();
+    for axis in 0..3 {
+        // From the first velocity, so that a single atom rests exactly.
+        let first = velocities[0][axis];
+        velocities.iter_mut().for_each(|v| v[axis] -= first);
+        let momentum: f64 = masses_u.iter().zip(&*velocities).map(|(mass_u, v)| mass_u * v[axis]).sum();
+        velocities.iter_mut().for_each(|v| v[axis] -= momentum / total);
+    }
 }
 
 /// Scales velocities to the configuration's initial temperature exactly; at rest they stay.

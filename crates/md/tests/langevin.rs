@@ -108,23 +108,30 @@ fn a_free_atom_forgets_its_velocity_exponentially_and_diffuses() {
 }
 
 #[test]
-fn every_element_has_the_same_kinetic_energy() {
+fn every_degree_of_freedom_has_its_share_of_kinetic_and_potential_energy() {
     let config = langevin(0.5, TEMPERATURE_K, 0.05, 14);
     let numbers = [1, 8, 53];
     let chain = molecule(&numbers, &[[1.0, 0.0, 0.0], [0.0; 3], [0.0, 2.0, 0.0]]);
     let wells = wells_at(&chain, 5.0);
-    let mut simulation = Simulation::new(vec![chain], wells, config).unwrap();
-    let mut kinetic = [const { Vec::new() }; 3];
+    let mut simulation = Simulation::new(vec![chain], wells.clone(), config).unwrap();
+    let mut samples = [const { Vec::new() }; 9];
     watch(&mut simulation, 1_000_000, |frame| {
-        for atom in 0..3 {
-            kinetic[atom].push(kinetic_energy_ev(&[frame.velocities[atom]], &[frame.masses_u[atom]]));
+        for (k, samples) in samples.iter_mut().enumerate() {
+            let (atom, axis) = (k / 3, k % 3);
+            let moved = frame.structure.positions()[atom][axis] - wells.wells[atom][axis];
+            let speed = frame.velocities[atom][axis];
+            let kinetic_ev = 0.5 * frame.masses_u[atom] * speed * speed / EV_PER_U_IN_ANGSTROM2_PER_FS2;
+            samples.push((kinetic_ev, 0.5 * wells.stiffness_ev_per_angstrom2 * moved * moved));
         }
     });
-    for (number, kinetic_ev) in numbers.into_iter().zip(&kinetic) {
-        // The velocities of the step, cold by (ω h)²/4: ω² = k/m.
-        let omega_squared = 5.0 * EV_PER_U_IN_ANGSTROM2_PER_FS2 / mass_u(number);
+    for (k, samples) in samples.into_iter().enumerate() {
+        let (kinetic_ev, potential_ev): (Vec<f64>, Vec<f64>) = samples.into_iter().unzip();
+        // The velocities of the step, cold by (ω h)²/4: ω² = k/m. Positions are exact.
+        let omega_squared = 5.0 * EV_PER_U_IN_ANGSTROM2_PER_FS2 / mass_u(numbers[k / 3]);
         let cold = 1.0 - omega_squared * 0.5_f64.powi(2) / 4.0;
-        assert_mean(kinetic_ev, 1.5 * thermal_energy_ev(TEMPERATURE_K) * cold, 0.015);
+        let share = 0.5 * thermal_energy_ev(TEMPERATURE_K);
+        assert_mean(&kinetic_ev, share * cold, 0.03);
+        assert_mean(&potential_ev, share, 0.06);
     }
 }
 

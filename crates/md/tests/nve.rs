@@ -10,7 +10,7 @@ use mdet_core::elements::mass_u;
 use mdet_core::potentials::{Harmonic, LennardJones, Morse};
 use mdet_core::{ForceField, Structure};
 use mdet_md::observables::kinetic_energy_ev;
-use mdet_md::{Config, Frame, Simulation, Snapshot, Summary};
+use mdet_md::{Config, Conserved, Frame, Simulation, Snapshot, Summary};
 
 fn water() -> Structure {
     molecule(&[8, 1, 1], &[[0.0; 3], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
@@ -175,8 +175,8 @@ fn a_molecule_under_internal_forces_neither_drifts_nor_turns() {
 }
 
 /// Mean kinetic energy in k_B T/2 of starts at 300 K: the degrees of freedom that the velocities have.
-fn mean_degrees_of_freedom(structure: &Structure) -> (f64, usize) {
-    let config = nve(0.5, 300.0, 39);
+fn mean_degrees_of_freedom(structure: &Structure, forces_conserve: Conserved) -> (f64, usize) {
+    let config = Config { forces_conserve, ..nve(0.5, 300.0, 39) };
     let n_starts = 20_000;
     let mut total_ev = 0.0;
     let mut counted = 0;
@@ -193,8 +193,21 @@ fn starting_velocities_have_the_degrees_of_freedom_that_are_counted() {
     let atom = molecule(&[18], &[[1.0, 2.0, 3.0]]);
     let diatomic = molecule(&[6, 8], &[[0.0; 3], [0.5, 0.6, 0.8]]);
     let carbon_dioxide = molecule(&[8, 6, 8], &[[-1.16, 0.0, 0.0], [0.0; 3], [1.16, 0.0, 0.0]]);
-    for (structure, expected) in [(atom, 0), (diatomic, 1), (carbon_dioxide, 4), (water(), 3), (argon(), 6)] {
-        let (mean, counted) = mean_degrees_of_freedom(&structure);
+    let both = Conserved::MomentumAndAngularMomentum;
+    let cases = [
+        (atom.clone(), both, 0),
+        (diatomic.clone(), both, 1),
+        (carbon_dioxide, both, 4),
+        (water(), both, 3),
+        (argon(), both, 6),
+        (atom.clone(), Conserved::Momentum, 0),
+        (diatomic, Conserved::Momentum, 3),
+        (water(), Conserved::Momentum, 6),
+        (atom, Conserved::Nothing, 3),
+        (water(), Conserved::Nothing, 9),
+    ];
+    for (structure, conserved, expected) in cases {
+        let (mean, counted) = mean_degrees_of_freedom(&structure, conserved);
         assert_eq!(counted, expected);
         // Four standard errors of a mean of χ² variables with variance 2 n.
         let tolerance = 4.0 * (2.0 * expected as f64 / 20_000.0).sqrt();

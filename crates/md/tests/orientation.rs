@@ -81,21 +81,20 @@ fn the_offset_turns_a_steady_push_into_noise() {
     assert!(pushed > 10.0 * shaken && shaken > 0.0, "{pushed} {shaken}");
 }
 
-fn monitor(stop_on: Vec<StopCondition>) -> Monitor {
-    let references = vec![ReferenceBonds::of(&water())];
-    Monitor { every: NonZeroU64::new(5).unwrap(), n_rotations: 3, stop_on, references }
+fn bonds_of_water() -> Vec<ReferenceBonds> {
+    vec![ReferenceBonds::of(&water())]
 }
 
 #[test]
 fn the_spread_is_that_of_the_part_that_does_not_turn() {
     let mut equivariant = Simulation::new(vec![water()], bonds(), nve(0.5, 300.0, 3)).unwrap();
     // Forces of an electronvolt per ångström, rounded.
-    assert!(equivariant.read(&monitor(Vec::new())).unwrap()[0].spread_ev_per_angstrom < 1e-13);
+    assert!(equivariant.read(3, &bonds_of_water()).unwrap()[0].spread_ev_per_angstrom < 1e-13);
     let mut pulled = Simulation::new(vec![water()], Pulled(0.3), nve(0.5, 300.0, 3)).unwrap();
     let squares: Vec<f64> = (0..2000)
         .map(|_| {
             pulled.step().unwrap();
-            pulled.read(&monitor(Vec::new())).unwrap()[0].spread_ev_per_angstrom.powi(2)
+            pulled.read(3, &bonds_of_water()).unwrap()[0].spread_ev_per_angstrom.powi(2)
         })
         .collect();
     // A vector of length 0.3 in a random direction has variance 0.3²/3 per component.
@@ -130,7 +129,9 @@ impl Sink for Kept {
 
 fn schedule(stop_on: Vec<StopCondition>) -> Schedule {
     let every = |n| NonZeroU64::new(n).unwrap();
-    Schedule { frames_every: every(4), monitor: Some(monitor(stop_on)), checkpoint_every: Some(every(6)) }
+    let monitor = Some(Monitor { every: every(5), n_rotations: 3 });
+    let (frames_every, checkpoint_every) = (every(4), Some(every(6)));
+    Schedule { frames_every, monitor, stop_on, bonds: bonds_of_water(), checkpoint_every }
 }
 
 #[test]
@@ -146,15 +147,39 @@ fn frames_readings_and_checkpoints_come_when_they_are_due_and_change_nothing() {
 }
 
 #[test]
-fn a_condition_ends_the_run_at_the_reading_that_meets_it() {
-    // A pull that tears: equal forces on unequal masses stretch the bonds past breaking.
-    let torn = StopCondition::BrokenBond;
-    let mut simulation = Simulation::new(vec![water()], Pulled(12.0), nve(0.5, 0.0, 5)).unwrap();
-    let mut kept = Kept::default();
-    let ending = simulation.run(2000, &schedule(vec![torn]), &mut kept, &AtomicBool::new(false)).unwrap();
-    assert_eq!(ending, Ending::Condition { replica: 0, condition: torn });
-    let (last, before) = kept.readings.split_last().unwrap();
-    assert_eq!(last.0, simulation.step_number());
-    assert!(!last.1.broken_bonds.is_empty() && last.1.longest_stretch > 1.5);
-    assert!(before.iter().all(|(_, reading)| reading.broken_bonds.is_empty()));
+fn a_condition_ends_the_run_at_the_first_step_that_meets_it() {
+    // A pull that tears: equal forces on unequal masses stretch the bonds past breaking, and heat.
+    let torn = |structure: &Structure| !bonds_of_water()[0].broken(structure.positions()).is_empty();
+    let hot = |frame: &Frame<'_>| frame.observables.temperature_k > 2000.0;
+    let is_met: [(StopCondition, &dyn Fn(&Frame<'_>) -> bool); 2] = [
+        (StopCondition::BrokenBond, &|frame| torn(frame.structure)),
+        (StopCondition::TemperatureAbove(2000.0), &hot),
+    ];
+    for (condition, is_met) in is_met {
+        let start = || Simulation::new(vec![water()], Pulled(12.0), nve(0.5, 0.0, 5)).unwrap();
+        let mut first = None;
+        watch(&mut start(), 200, |frame| first = first.or(is_met(frame).then_some(frame.step)));
+        let first = first.unwrap();
+        assert!(!first.is_multiple_of(5), "choose another pull: {first} is a step of the monitor");
+        let mut simulation = start();
+        let mut kept = Kept::default();
+        let schedule = schedule(vec![condition]);
+        let ending = simulation.run(200, &schedule, &mut kept, &AtomicBool::new(false)).unwrap();
+        assert_eq!(ending, Ending::Condition { replica: 0, condition });
+        assert_eq!(simulation.step_number(), first);
+    }
+}
+
+#[test]
+fn a_spread_ends_the_run_at_the_reading_that_meets_it() {
+    let condition = StopCondition::SpreadAbove(0.1);
+    let ending_of = |pulled: Pulled| {
+        let mut simulation = Simulation::new(vec![water()], pulled, nve(0.5, 300.0, 6)).unwrap();
+        let mut kept = Kept::default();
+        let ending =
+            simulation.run(20, &schedule(vec![condition]), &mut kept, &AtomicBool::new(false)).unwrap();
+        (ending, simulation.step_number())
+    };
+    assert_eq!(ending_of(Pulled(0.0)), (Ending::Completed, 20));
+    assert_eq!(ending_of(Pulled(1.0)), (Ending::Condition { replica: 0, condition }, 0));
 }

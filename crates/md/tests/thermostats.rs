@@ -5,10 +5,10 @@
 mod common;
 
 use common::{config, molecule, observe, spread, thermal_energy_ev, watch};
-use mdet_core::Structure;
 use mdet_core::potentials::Morse;
+use mdet_core::{ForceField, ForceFieldError, ReferenceBonds, Structure};
 use mdet_md::statistics::blocked_mean;
-use mdet_md::{Config, Ensemble, Monitor, Simulation, Snapshot, StartingVelocities};
+use mdet_md::{Config, Conserved, Ensemble, Simulation, Snapshot, StartingVelocities};
 
 /// A tetrahedron of two elements held by six strong bonds: anharmonic, and it cannot fall apart.
 fn tetrahedron() -> Structure {
@@ -125,14 +125,12 @@ fn logistic_slope(cold: &[f64], hot: &[f64]) -> (f64, f64) {
 fn every_element_has_the_temperature_of_the_bath() {
     for config in [langevin(600.0, 71), bussi(600.0, 72), chain(600.0, 73)] {
         let mut simulation = Simulation::new(vec![tetrahedron()], bonds(), config).unwrap();
-        let references = vec![mdet_core::ReferenceBonds::of(&tetrahedron())];
-        let every = std::num::NonZeroU64::MIN;
-        let monitor = Monitor { every, n_rotations: 2, stop_on: Vec::new(), references };
+        let no_bonds = [ReferenceBonds { pairs: Vec::new(), lengths_angstrom: Vec::new() }];
         let mut temperatures = [const { Vec::new() }; 2];
         for _ in 0..80_000 {
             simulation.step().unwrap();
             simulation.step().unwrap();
-            let reading = simulation.read(&monitor).unwrap().remove(0);
+            let reading = simulation.read(2, &no_bonds).unwrap().remove(0);
             for (series, (_, temperature_k)) in temperatures.iter_mut().zip(reading.temperatures_k) {
                 series.push(temperature_k);
             }
@@ -197,5 +195,71 @@ fn scaled_starts_have_the_temperature_exactly() {
         };
         assert!((temperature(&scaled) - 600.0).abs() < 1e-9);
         assert!((temperature(&drawn) - 600.0).abs() > 1.0);
+    }
+}
+
+/// Two atoms on a spring that keeps its direction, which conserves momentum and no angular momentum; and each, where
+/// asked for, in a well, which conserves neither. All rest where the molecule starts.
+#[derive(Debug, Clone)]
+struct Springs {
+    between_ev_per_angstrom2: f64,
+    wells_ev_per_angstrom2: f64,
+}
+
+const PLACES: [[f64; 3]; 2] = [[0.0; 3], [0.0, 0.0, 1.5]];
+
+impl Springs {
+    /// Energy in eV and forces in eV/Å.
+    fn evaluate(&self, structure: &Structure) -> (f64, [[f64; 3]; 2]) {
+        let (mut energy_ev, mut forces) = (0.0, [[0.0; 3]; 2]);
+        for axis in 0..3 {
+            let moved = [0, 1].map(|i| structure.positions()[i][axis] - PLACES[i][axis]);
+            let stretch = moved[1] - moved[0];
+            let pull = self.between_ev_per_angstrom2 * stretch;
+            energy_ev += 0.5 * pull * stretch;
+            for (i, sign) in [(0, 1.0), (1, -1.0)] {
+                energy_ev += 0.5 * self.wells_ev_per_angstrom2 * moved[i].powi(2);
+                forces[i][axis] = sign * pull - self.wells_ev_per_angstrom2 * moved[i];
+            }
+        }
+        (energy_ev, forces)
+    }
+}
+
+impl ForceField for Springs {
+    fn forces(&mut self, batch: &[Structure], forces: &mut [[f64; 3]]) -> Result<(), ForceFieldError> {
+        for (structure, forces) in batch.iter().zip(forces.chunks_exact_mut(2)) {
+            forces.copy_from_slice(&self.evaluate(structure).1);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_the_forces_do_not_conserve_is_heated_and_counted() {
+    // The mean potential energy of springs is that of motion, k_B T/2 for each of them that moves: counting one
+    // degree of freedom, of a molecule without translation and rotation, would leave a third and a sixth of it.
+    for (forces_conserve, wells_ev_per_angstrom2, n_degrees) in
+        [(Conserved::Momentum, 0.0, 3), (Conserved::Nothing, 5.0, 6)]
+    {
+        let springs = Springs { between_ev_per_angstrom2: 20.0, wells_ev_per_angstrom2 };
+        let pair = molecule(&[6, 8], &PLACES);
+        for config in [bussi(600.0, 95), langevin(600.0, 96)] {
+            let config = Config { forces_conserve, ..config };
+            let mut simulation = Simulation::new(vec![pair.clone()], springs.clone(), config).unwrap();
+            let mut potential = Vec::new();
+            watch(&mut simulation, 30_000, |frame| potential.push(springs.evaluate(frame.structure).0));
+            let mean = blocked_mean(&potential).unwrap();
+            let expected = 0.5 * f64::from(n_degrees) * thermal_energy_ev(600.0);
+            assert!(mean.standard_error < 0.04 * expected, "unresolved: {mean:?}");
+            assert!(
+                (mean.value - expected).abs() < 4.0 * mean.standard_error,
+                "{mean:?}, expected {expected}"
+            );
+            let no_bonds = [ReferenceBonds { pairs: Vec::new(), lengths_angstrom: Vec::new() }];
+            let reading = simulation.read(2, &no_bonds).unwrap().remove(0);
+            let by_element = reading.temperatures_k.iter().map(|(_, temperature_k)| temperature_k);
+            assert!(by_element.clone().all(|t| t.is_finite() && *t > 0.0), "{reading:?}");
+        }
     }
 }

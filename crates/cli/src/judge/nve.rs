@@ -14,7 +14,7 @@ use mdet_core::{
     CentralDifferences, ForceField, ForceJacobian, FrameAveraged, NetForceRemoved, Purpose, RandomStream,
     Rotation, RotationSet, Structure,
 };
-use mdet_md::{Config, Ensemble, Orientation, Simulation, StartingVelocities};
+use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, StartingVelocities};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -96,6 +96,7 @@ pub(super) fn run(
         initial_temperature_k: temperature_k,
         starting_velocities: StartingVelocities::Drawn,
         orientation: condition.orientation,
+        forces_conserve: Conserved::default(),
         seed: judge.seed,
     };
     let mut exact = condition.force_field(judge, Precision::F64)?;

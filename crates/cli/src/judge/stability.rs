@@ -11,7 +11,9 @@ use clap::Args;
 use mdet_analysis::Stability;
 use mdet_analysis::stability::{Instability, Reference, Setting, Watched};
 use mdet_core::{ForceField, NetForceRemoved, Purpose, RandomStream, Structure};
-use mdet_md::{Config, Ensemble, Orientation, Simulation, SimulationError, Snapshot, StartingVelocities};
+use mdet_md::{
+    Config, Conserved, Ensemble, Orientation, Simulation, SimulationError, Snapshot, StartingVelocities,
+};
 use mdet_report::Judgement;
 use rand::RngExt;
 use state::{Replica, State};
@@ -264,6 +266,7 @@ impl StabilityArgs {
             },
             timestep_fs: self.timestep,
             initial_temperature_k: self.temperature,
+            forces_conserve: Conserved::default(),
             starting_velocities: StartingVelocities::Drawn,
             orientation: Orientation::AsItLies,
             seed: self.judge.seed,

@@ -100,14 +100,14 @@ pub(crate) struct DynamicsArgs {
     /// errors of order 1, 1–2 and 1–5; other numbers are random rotations, drawn once.
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub frames: u16,
-    /// Leave the net force in.
+    /// Leave the net force in. Momentum and angular momentum then change, and count as degrees of freedom.
     #[arg(long)]
     pub keep_net_force: bool,
-    /// Leave the net torque in.
+    /// Leave the net torque in. Angular momentum then changes, and counts as degrees of freedom.
     #[arg(long)]
     pub keep_net_torque: bool,
     /// What ends the run, separated by commas: broken-bond, temperature:2000K, spread:0.5, non-finite (always on).
-    /// The frame is written to offending.xyz. Looked for at every reading of the monitor.
+    /// The frame is written to offending.xyz. Looked for after every step; spread, at every reading of the monitor.
     #[arg(long, value_name = "CONDITIONS", value_delimiter = ',', value_parser = stop_condition)]
     pub stop_on: Vec<Stop>,
     /// Steps between readings of the trust monitor: spread of the forces over rotations, temperature by element,
@@ -135,13 +135,17 @@ pub(crate) struct OutputArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EnsembleName {
-    /// Langevin dynamics (BAOAB): every mode thermalised; dynamics damped.
+    /// Langevin dynamics, BAOAB (Leimkuhler and Matthews 2013): every mode is thermalised, translation and rotation too;
+    /// friction slows diffusion and broadens spectra. Conserved: K + U − heat.
     NvtLangevin,
-    /// Stochastic velocity rescaling (Bussi): canonical, dynamics hardly disturbed.
+    /// Stochastic velocity rescaling (Bussi, Donadio and Parrinello 2007): canonical, dynamics hardly disturbed; no
+    /// translation and rotation, and modes that exchange no energy with others keep theirs. Conserved: K + U − heat.
     NvtBussi,
-    /// Nosé–Hoover chain: canonical and deterministic, if the molecule is ergodic.
+    /// Nosé–Hoover chain of three (Martyna, Klein and Tuckerman 1992): deterministic; no translation and rotation, and
+    /// stiff, nearly harmonic molecules may not be ergodic. Conserved: K + U + chain.
     NvtNoseHoover,
-    /// Newton's equations (velocity Verlet).
+    /// Newton's equations, velocity Verlet (Swope et al. 1982): one energy, which forces without a potential change; no
+    /// translation and rotation. Conserved: K + U, with U the work along the path.
     Nve,
 }
 

@@ -52,6 +52,13 @@ impl Checkpoint {
     /// Reads the checkpoint of a run folder.
     pub fn read(folder: &Path) -> Result<Self, AnyError> {
         let path = path_in(folder);
+        if folder.is_dir() && !path.exists() {
+            let folder = folder.display();
+            return Err(format!(
+                "{folder}: has no checkpoint, the run ended before its start; begin it anew"
+            )
+            .into());
+        }
         let bytes = std::fs::read(&path).map_err(at(&path))?;
         serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()).into())
     }

@@ -125,8 +125,13 @@ impl RunFolder {
         &self.path
     }
 
-    /// Writes the frame that ended the run, and says where.
-    pub fn write_offending(&self, structure: &Structure, why: &str) -> Result<PathBuf, AnyError> {
+    /// Writes the frame that ended the run, with the velocities and forces of `moving`, and says where.
+    pub fn write_offending(
+        &self,
+        structure: &Structure,
+        moving: FrameView<'_>,
+        why: &str,
+    ) -> Result<PathBuf, AnyError> {
         let path = self.path.join("offending.xyz");
         let mut bytes = Vec::new();
         let key_values = [("reason".to_string(), why.to_string())];
@@ -136,7 +141,7 @@ impl RunFolder {
             charge: Some(structure.charge()),
             multiplicity: Some(structure.multiplicity()),
             key_values: &key_values,
-            ..FrameView::default()
+            ..moving
         };
         write_frame(&mut bytes, &view)?;
         mdet_core::atomic_write(&path, &bytes).map_err(at(&path))?;
@@ -153,8 +158,12 @@ impl Sink for RunFolder {
     fn reading(&mut self, frame: &Frame<'_>, reading: &Reading) -> Result<(), SinkError> {
         let replica = &mut self.replicas[frame.replica as usize];
         let o = frame.observables;
-        let mut row =
-            format!("{},{:.6},{:.6}", o.time_fs, reading.spread_ev_per_angstrom, o.max_force_ev_per_angstrom);
+        let mut row = format!(
+            "{},{:.6},{:.6}",
+            short(o.time_fs),
+            reading.spread_ev_per_angstrom,
+            o.max_force_ev_per_angstrom
+        );
         row += &format!(",{},{:.4}", reading.broken_bonds.len(), reading.longest_stretch);
         for (_, temperature_k) in &reading.temperatures_k {
             row += &format!(",{temperature_k:.3}");
@@ -186,7 +195,7 @@ impl ReplicaFiles {
         let o = frame.observables;
         let row = format!(
             "{},{:.3},{:.10},{:.10},{:.10},{:.10},{:.6}\n",
-            o.time_fs,
+            short(o.time_fs),
             o.temperature_k,
             o.kinetic_ev,
             o.potential_ev,
@@ -217,6 +226,12 @@ pub(crate) fn describe_bond(reference: &ReferenceBonds, structure: &Structure, [
     let place = reference.pairs.iter().position(|&pair| pair == [i, j]);
     let before = place.map_or(f64::NAN, |place| reference.lengths_angstrom[place]);
     format!("{}–{} ({before:.2} → {:.2} Å)", name(i), name(j), distance(&positions[i], &positions[j]))
+}
+
+/// A time without the rounding of step × timestep: 0.3 for 3 × 0.1.
+pub(crate) fn short(time: f64) -> f64 {
+    // Thirteen digits of sixteen: a picosecond in steps of a hundredth of a femtosecond a hundred million times.
+    format!("{time:.12e}").parse().expect("a number just printed")
 }
 
 /// Where a run folder has the table of a replica.

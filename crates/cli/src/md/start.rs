@@ -7,7 +7,9 @@ use super::{AnySimulation, default_precision, force_field, labelled, sha256};
 use crate::AnyError;
 use mdet_core::Structure;
 use mdet_data::Frame;
-use mdet_md::{Config, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
+use mdet_md::{
+    Config, Conserved, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities, StopCondition,
+};
 use std::path::{Path, PathBuf};
 
 /// Everything of a new run, ready for its first step.
@@ -39,8 +41,9 @@ fn resolve(args: &MdArgs, file: &Path, model: String, model_sha256: String) -> R
         Stop::NonFinite => None,
     });
     let stop_on: Vec<_> = stop_on.collect();
-    if args.dynamics.monitor == 0 && !stop_on.is_empty() {
-        return Err("--stop-on needs the monitor: expected --monitor above 0, found 0".into());
+    let reads_spread = stop_on.iter().any(|condition| matches!(condition, StopCondition::SpreadAbove(_)));
+    if args.dynamics.monitor == 0 && reads_spread {
+        return Err("--stop-on spread needs the monitor: expected --monitor above 0, found 0".into());
     }
     let is_dcd = args.output.format == Format::Dcd;
     let mut write = args.output.write.clone();
@@ -94,6 +97,11 @@ fn dynamics(args: &MdArgs) -> Result<Config, AnyError> {
             Velocities::Drawn | Velocities::File => StartingVelocities::Drawn,
         },
         orientation: if turned { Orientation::RandomEveryStep } else { Orientation::AsItLies },
+        forces_conserve: match (options.keep_net_force, options.keep_net_torque) {
+            (false, false) => Conserved::MomentumAndAngularMomentum,
+            (false, true) => Conserved::Momentum,
+            (true, _) => Conserved::Nothing,
+        },
         seed: args.start.seed,
     };
     config.validate()?;

@@ -1,6 +1,6 @@
 //! What a run amounts to, from the tables of its folder: a restarted run is summed up as if it had never stopped.
 
-use super::folder::{ReplicaFiles, RunFolder, table_path};
+use super::folder::{ReplicaFiles, RunFolder, short, table_path};
 use crate::AnyError;
 use crate::input::at;
 use mdet_core::atomic_write;
@@ -41,7 +41,7 @@ pub(crate) fn summarise(folder: &RunFolder, n_atoms: &[usize], ensemble: Ensembl
         };
         println!(
             "{label}{} ps, {} frames; averages over the last {}",
-            time_fs * 1e-3,
+            short(time_fs * 1e-3),
             frames.len(),
             averages.n_frames
         );

@@ -4,6 +4,7 @@
 //! files, and is whole once the next one is asked for.
 
 use super::config::{Column, Format, RunConfig};
+use super::folder::short;
 use crate::AnyError;
 use crate::input::at;
 use mdet_core::Structure;
@@ -115,8 +116,10 @@ impl Trajectory {
         let time_fs = frame.observables.time_fs;
         let bytes = match self.format {
             Format::Xyz => {
-                let key_values =
-                    [("time_fs".to_string(), time_fs.to_string()), ("step".into(), frame.step.to_string())];
+                let key_values = [
+                    ("time_fs".to_string(), short(time_fs).to_string()),
+                    ("step".into(), frame.step.to_string()),
+                ];
                 let mut bytes = Vec::new();
                 let view = FrameView {
                     numbers: frame.structure.numbers(),

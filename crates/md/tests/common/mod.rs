@@ -8,7 +8,9 @@ use std::sync::atomic::AtomicBool;
 use mdet_core::constants::BOLTZMANN_IN_EV_PER_K;
 use mdet_core::potentials::Harmonic;
 use mdet_core::{ForceField, ForceFieldError, Structure};
-use mdet_md::{Config, Ensemble, Frame, Observables, Orientation, Schedule, Simulation, StartingVelocities};
+use mdet_md::{
+    Config, Conserved, Ensemble, Frame, Observables, Orientation, Schedule, Simulation, StartingVelocities,
+};
 
 pub fn every_step() -> Schedule {
     Schedule::frames(NonZeroU64::MIN)
@@ -62,6 +64,7 @@ pub fn config(ensemble: Ensemble, timestep_fs: f64, initial_temperature_k: f64, 
         initial_temperature_k,
         starting_velocities: StartingVelocities::Drawn,
         orientation: Orientation::AsItLies,
+        forces_conserve: Conserved::MomentumAndAngularMomentum,
         seed,
     }
 }
