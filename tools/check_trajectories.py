@@ -39,6 +39,9 @@ def main(xyz, netcdf, dcd):
         assert len(trajectory) == len(frames)
         assert (trajectory[0].numbers == frames[0].numbers).all()
         close("ASE, NetCDF, positions", [f.positions for f in trajectory], positions, single)
+        # ASE takes these in the units of the file, ångström/ps and kcal/mol/ångström.
+        close("ASE, NetCDF, velocities (Å/fs)", [f.get_velocities() / 1000.0 for f in trajectory], velocities, single)
+        close("ASE, NetCDF, forces (eV/Å)", [f.arrays["forces"] * KCAL_PER_MOL for f in trajectory], forces, single)
     with open(f"{dcd}/trajectory.dcd", "rb") as file:
         read = list(ase.io.cp2k.read_cp2k_dcd(file, slice(None), ref_atoms=frames[0]))
         close("ASE, DCD, positions", [f.positions for f in read], positions, single)
