@@ -149,13 +149,12 @@ fn frames_readings_and_checkpoints_come_when_they_are_due_and_change_nothing() {
 #[test]
 fn a_condition_ends_the_run_at_the_first_step_that_meets_it() {
     // A pull that tears: equal forces on unequal masses stretch the bonds past breaking, and heat.
-    let torn = |structure: &Structure| !bonds_of_water()[0].broken(structure.positions()).is_empty();
-    let hot = |frame: &Frame<'_>| frame.observables.temperature_k > 2000.0;
-    let is_met: [(StopCondition, &dyn Fn(&Frame<'_>) -> bool); 2] = [
-        (StopCondition::BrokenBond, &|frame| torn(frame.structure)),
-        (StopCondition::TemperatureAbove(2000.0), &hot),
-    ];
-    for (condition, is_met) in is_met {
+    let torn = |frame: &Frame<'_>| !bonds_of_water()[0].broken(frame.structure.positions()).is_empty();
+    for condition in [StopCondition::BrokenBond, StopCondition::TemperatureAbove(2000.0)] {
+        let is_met = |frame: &Frame<'_>| match condition {
+            StopCondition::BrokenBond => torn(frame),
+            _ => frame.observables.temperature_k > 2000.0,
+        };
         let start = || Simulation::new(vec![water()], Pulled(12.0), nve(0.5, 0.0, 5)).unwrap();
         let mut first = None;
         watch(&mut start(), 200, |frame| first = first.or(is_met(frame).then_some(frame.step)));
