@@ -99,7 +99,7 @@ def nvt(run, picture):
         bottom.hist(angles, bins=72, range=(-180, 180), density=True, histtype="step", label=label)
         thirds = [np.mean(np.abs(angles) > 120), np.mean((angles > 0) & (angles <= 120)),
                   np.mean((angles <= 0) & (angles >= -120))]
-        print(f"{label:16} anti {thirds[0]:.2f}, gauche + {thirds[1]:.2f}, gauche - {thirds[2]:.2f}")
+        print(f"{label:16} beyond ±120° {thirds[0]:.2f}, 0 to 120° {thirds[1]:.2f}, -120° to 0 {thirds[2]:.2f}")
     bottom.set(xlabel="dihedral (°)", ylabel="density (1/°)", xlim=(-180, 180), xticks=range(-180, 181, 60))
     bottom.legend(fontsize=8)
     figure.savefig(picture, dpi=100)

@@ -9,7 +9,7 @@ use mdet_md::StopCondition;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-/// Rotations of a reading of the trust monitor: with the default interval a reading costs about three per cent.
+/// Rotations of a reading of the trust monitor: with the default interval three evaluations in two hundred steps.
 pub(crate) const MONITOR_ROTATIONS: usize = 3;
 
 /// Run molecular dynamics on every frame of an XYZ file with the built-in or another model; or go on with a run.
@@ -112,7 +112,7 @@ pub(crate) struct DynamicsArgs {
     pub stop_on: Vec<Stop>,
     /// Steps between readings of the trust monitor: spread of the forces over rotations, temperature by element,
     /// bonds; 0 for none.
-    #[arg(long, value_name = "STEPS", default_value_t = 100)]
+    #[arg(long, value_name = "STEPS", default_value_t = 200)]
     pub monitor: u64,
 }
 
