@@ -12,7 +12,7 @@ use mdet_core::disturbed::{Disturbance, Disturbed};
 use mdet_core::elements::mass_u;
 use mdet_core::potentials::Morse;
 use mdet_core::{ForceField, NetForceRemoved, Structure};
-use mdet_md::{Config, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
+use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
 
 const TIMESTEP_FS: f64 = 0.5;
 const EVERY: u64 = 4;
@@ -22,6 +22,7 @@ fn config(ensemble: Ensemble, orientation: Orientation, initial_temperature_k: f
         ensemble,
         timestep_fs: TIMESTEP_FS,
         initial_temperature_k,
+        forces_conserve: Conserved::default(),
         starting_velocities: StartingVelocities::Drawn,
         orientation,
         seed: 5,

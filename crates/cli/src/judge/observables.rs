@@ -14,7 +14,7 @@ use mdet_analysis::trajectory::Observed;
 use mdet_core::disturbed::{Disturbance, Disturbed};
 use mdet_core::rigid::remove_net_force_and_torque;
 use mdet_core::{ForceField, FrameAveraged, NetForceRemoved, RotationSet, Structure, bonds};
-use mdet_md::{Config, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
+use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
 use mdet_report::Judgement;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -270,6 +270,7 @@ impl Plan {
             ensemble,
             timestep_fs: self.timestep_fs,
             initial_temperature_k: self.temperature_k,
+            forces_conserve: Conserved::default(),
             starting_velocities: StartingVelocities::Drawn,
             orientation,
             seed,
