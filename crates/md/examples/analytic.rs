@@ -38,10 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (structure, bonds) = tetrahedron()?;
     let mut simulation = Simulation::new(vec![structure], bonds, config)?;
     create_dir(out)?;
-    write(
-        format!("{out}/config.toml"),
-        format!("every = {every}\n[dynamics]\n{}", toml::to_string(&config)?),
-    )?;
+    let resolved = [("every", toml::Value::try_from(every)?), ("dynamics", toml::Value::try_from(config)?)];
+    let resolved: toml::Table = resolved.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+    write(format!("{out}/config.toml"), resolved.to_string())?;
     let mut table = BufWriter::new(File::create(format!("{out}/observables.csv"))?);
     let mut trajectory = BufWriter::new(File::create(format!("{out}/trajectory.xyz"))?);
     writeln!(table, "time_fs,temperature_k,kinetic_ev,potential_ev,total_ev,conserved_ev")?;
