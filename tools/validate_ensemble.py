@@ -7,8 +7,8 @@
     tools/validate_ensemble.py temperatures RUN RUN    NVT of one start at two temperatures: potential energies
     tools/validate_ensemble.py timestep RUN RUN...     NVE of one start: energy errors against the timestep squared
 
-The potential energy is the work along the path. Without a potential it is no function of the geometry, so that
-`temperatures` is for analytic potentials, of which this makes runs:
+mdet's potential energy is the work along the path: no function of the geometry without a potential, and with one it
+gathers the integrator's errors. So `temperatures` is for analytic potentials, of which this makes runs:
 
     cargo run --release -p mdet-md --example analytic -- nvt-langevin 600 1.0 400 OUT
 """
