@@ -19,7 +19,7 @@ use std::time::Instant;
 
 /// Run the whole programme of judgements on a model and make one report, with the paper's values beside ours.
 ///
-/// smoke takes about two minutes, quick less than an hour, full as long as the paper's runs (days). Accuracy needs
+/// smoke takes a few minutes, quick is meant for an hour, full as long as the paper's runs (days). Accuracy needs
 /// --data, stability --reference; without them these steps are left out. A step whose result file is in the folder
 /// is not run again, so that the same command goes on after Ctrl-C.
 ///
@@ -53,7 +53,7 @@ pub(crate) struct ReproduceArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Scale {
-    /// About two minutes: does everything work?
+    /// A few minutes: does everything work?
     Smoke,
     /// Less than an hour.
     Quick,
