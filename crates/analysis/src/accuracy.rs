@@ -195,7 +195,8 @@ fn groupings(samples: &[Sample<'_>], by_molecule: bool, seed: u64) -> Vec<Groupi
         (class as i64, name)
     };
     let charge = |sample: &Sample<'_>| {
-        (i64::from(sample.structure.charge()), format!("{:+}", sample.structure.charge()))
+        let charge = i64::from(sample.structure.charge());
+        (charge, if charge == 0 { "neutral".to_string() } else { format!("{charge:+}") })
     };
     let named = |name: &str| (0, if name.is_empty() { "unknown".to_string() } else { name.to_string() });
     let mut molecules = grouping("molecule", Selection::by(samples, |s| named(s.molecule)), false);

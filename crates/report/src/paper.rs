@@ -3,7 +3,7 @@
 
 use crate::plot::short;
 use crate::record::{Judgement, Record};
-use crate::sections::drift::SHORT_PS;
+use crate::sections::SHORT_PS;
 use mdet_analysis::Drift;
 
 /// One statement: what about, the paper's, ours.

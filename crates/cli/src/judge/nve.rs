@@ -172,23 +172,10 @@ fn curl(
         Orientation::AsItLies => vec![Rotation::IDENTITY],
         Orientation::RandomEveryStep => RotationSet::of_size(plan.curl_orientations, 0).rotations(),
     };
-    let inner = FrameAveraged { inner: Borrowed(exact), rotations };
+    let inner = FrameAveraged { inner: exact, rotations };
     let jacobian = CentralDifferences { inner, step_angstrom: STEP_ANGSTROM }.jacobian(plan.structure)?;
     let masses = plan.structure.numbers().iter().map(|&number| mass_u(number)).collect();
     Ok(Some(CurlForce::new(&jacobian, plan.structure.positions().to_vec(), masses)))
-}
-
-/// A force field that is used elsewhere too.
-struct Borrowed<'a>(&'a mut dyn ForceField);
-
-impl ForceField for Borrowed<'_> {
-    fn forces(
-        &mut self,
-        batch: &[Structure],
-        forces: &mut [[f64; 3]],
-    ) -> Result<(), mdet_core::ForceFieldError> {
-        self.0.forces(batch, forces)
-    }
 }
 
 /// ⟨|δF_i|²⟩ of the orientation's error and of rounding at the probes, (eV/Å)²; `None` without probes.

@@ -1,6 +1,6 @@
 //! Energy drift: what NVE pumps into a molecule, beside what the force errors predict.
 
-use super::{Section, mean_and_error, plots, table};
+use super::{SHORT_PS, Section, mean_and_error, plots, table};
 use crate::plot::{Axis, Plot, short};
 use mdet_analysis::drift::{ConditionDrift, ReplicaDrift};
 use mdet_analysis::heating::PredictedHeating;
@@ -11,9 +11,6 @@ const THERMAL_MEV_PER_K: f64 = 3.0 * 0.086_173_33;
 
 /// Heating that a run of 1 ns turns into 10 % of the thermal energy at 300 K, meV/atom/ps.
 const HARMLESS_HEATING: f64 = 0.1 * 300.0 * THERMAL_MEV_PER_K / 1e3;
-
-/// Runs shorter than this fluctuate by 10 % over a tenth of themselves, whatever the forces.
-pub(crate) const SHORT_PS: f64 = 5.0;
 
 /// One run's heating, measured and predicted.
 pub(crate) struct Compared {
@@ -57,6 +54,15 @@ fn verdict(found: &Drift) -> (Option<bool>, String) {
     let Some((best, least)) = all.iter().min_by(|a, b| size(&a.1).total_cmp(&size(&b.1))) else {
         return (None, "The runs are too short for a drift.".to_string());
     };
+    if found.planned_ps < SHORT_PS {
+        let words = format!(
+            "Runs of {} ps are too short to tell heating from energy that flows between modes; the smallest slope was {} meV per atom and ps with {}.",
+            short(found.planned_ps),
+            mean_and_error(least, 3),
+            best.name
+        );
+        return (None, words);
+    }
     let thermal = THERMAL_MEV_PER_K * found.starting_temperature_k;
     // What is not resolved may be as large as twice its error.
     let error = if least.n > 1 { least.standard_error() } else { least.mean.abs() };

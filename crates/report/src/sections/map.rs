@@ -1,7 +1,7 @@
 //! The structure map: which molecules fail, and which features go with it. Tables whose cells are shaded by rank.
 
 use super::drift::Compared;
-use super::{Section, mean_and_error};
+use super::{Section, held, mean_and_error};
 use crate::plot::{escape, short};
 use mdet_analysis::map::{FEATURES, MEASURES, MappedMolecule, StructureMap};
 use std::fmt::Write;
@@ -50,7 +50,7 @@ pub(super) fn section(found: &StructureMap) -> Section {
     body += "<h3>By series (medians)</h3>";
     body += &by_series(found);
     body += &format!("<details><summary>All {n} molecules</summary>{}</details>", molecules(found));
-    Section { title: "Structure map".into(), good: Some(n_failed == 0), verdict, body }
+    Section { title: "Structure map".into(), good: held(n_failed == 0, found.planned_ps), verdict, body }
 }
 
 /// A cell shaded by a strength from −1 to 1.

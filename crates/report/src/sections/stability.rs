@@ -1,6 +1,6 @@
 //! What the report says of stability: how long runs held, and h(r) beside the reference.
 
-use super::{Section, plots, table};
+use super::{SHORT_PS, Section, held, plots, table};
 use crate::plot::{Axis, Plot, short};
 use mdet_analysis::Stability;
 use mdet_analysis::stability::{Instability, ReplicaStability};
@@ -10,7 +10,7 @@ pub(super) fn section(found: &Stability) -> Section {
     let shortest = found.replicas.iter().map(|r| r.stable_ps).fold(f64::INFINITY, f64::min);
     let complete = |r: &&ReplicaStability| r.unstable.is_some() || r.stable_ps >= found.planned_ps - 1e-9;
     let n_complete = found.replicas.iter().filter(complete).count();
-    let held = match found.n_unstable {
+    let runs = match found.n_unstable {
         0 if n_complete == n => format!("all {n} runs of {} ps kept their bonds", short(found.planned_ps)),
         0 => format!(
             "no bond gave way in {n} runs of {} to {} ps, stopped early",
@@ -25,9 +25,12 @@ pub(super) fn section(found: &Stability) -> Section {
     };
     let error = found.distance_error;
     let mut verdict = format!(
-        "{} at {} K: {held}. Pair distances differ from the reference by {:.3} ± {:.3} of at most 2 (± sd over replicas); two halves of the reference itself by {:.3}.",
+        "{} at {} K: {runs}. Pair distances differ from the reference by {:.3} ± {:.3} of at most 2 (± sd over replicas); two halves of the reference itself by {:.3}.",
         found.molecule, found.temperature_k, error.mean, error.standard_deviation, found.reference_noise
     );
+    if found.planned_ps < SHORT_PS {
+        verdict += " Too short to say that it holds.";
+    }
     if found.inside_domain == Some(false) {
         verdict += " The molecule is outside of what the model was trained on.";
     }
@@ -73,7 +76,7 @@ pub(super) fn section(found: &Stability) -> Section {
     body += &table(&["replica", "stable ps", "end", "∫|h − h_ref| dr", "mean T K"], rows);
     Section {
         title: format!("Stability: {}", found.molecule),
-        good: Some(found.n_unstable == 0),
+        good: held(found.n_unstable == 0, found.planned_ps),
         verdict,
         body,
     }
