@@ -41,6 +41,10 @@ const BLOCK_ROWS: usize = 516;
 #[repr(align(64))]
 struct Panel(MaybeUninit<[u8; STEPS * PANEL_BYTES]>);
 
+/// A tile's results where the columns fill no whole vector.
+#[repr(align(64))]
+struct Edge(MaybeUninit<[u8; ROWS * PANEL_BYTES]>);
+
 impl<T> Strided<'_, T> {
     fn holds(&self, rows: usize, columns: usize) -> bool {
         rows == 0 || columns == 0 || (rows - 1) * self.row + (columns - 1) * self.column < self.data.len()
@@ -73,14 +77,12 @@ dispatched! {
                     // SAFETY: the operands hold all their elements (checked above), and a panel has room for
                     // STEPS rows of PANEL vectors on every back end.
                     unsafe {
-                        let n_vectors = n_columns.div_ceil(lanes);
-                        copy_panel::<I, T>(&task, rhs, n_vectors * lanes, panel);
                         let dst = dst.as_mut_ptr();
-                        match n_vectors {
-                            1 => tiles::<I, T, 1>(&task, dst, lhs, panel),
-                            2 => tiles::<I, T, 2>(&task, dst, lhs, panel),
-                            3 => tiles::<I, T, 3>(&task, dst, lhs, panel),
-                            _ => tiles::<I, T, 4>(&task, dst, lhs, panel),
+                        match n_columns.div_ceil(lanes) {
+                            1 => tiles::<I, T, 1>(&task, dst, lhs, rhs, panel),
+                            2 => tiles::<I, T, 2>(&task, dst, lhs, rhs, panel),
+                            3 => tiles::<I, T, 3>(&task, dst, lhs, rhs, panel),
+                            _ => tiles::<I, T, 4>(&task, dst, lhs, rhs, panel),
                         }
                     }
                 }
@@ -101,156 +103,150 @@ struct Task {
     start: Start,
 }
 
-/// panel\[step\]\[column\], `width` columns to a row, zero beyond the task's.
+/// panel\[step\]\[column\], `V` vectors to a row, zero beyond the task's columns.
 ///
 /// # Safety
 /// `rhs` holds the task's elements; `panel` has room for `n_steps` rows.
 #[inline(always)]
-unsafe fn copy_panel<I: Isa, T: Real>(task: &Task, rhs: Strided<'_, T>, width: usize, panel: *mut T) {
+unsafe fn copy_panel<I: Isa, T: Real, const V: usize>(task: &Task, rhs: Strided<'_, T>, panel: *mut T) {
     let lanes = T::Lanes::<I>::LANES;
-    let (n_columns, n_steps) = (task.n_columns, task.n_steps);
+    let (n_columns, n_steps, width) = (task.n_columns, task.n_steps, V * lanes);
     // SAFETY: offsets stay within the task's elements and the panel's rows, see the bounds of each loop.
     unsafe {
         let from = rhs.data.as_ptr().add(task.first_step * rhs.row + task.column * rhs.column);
-        let one = |step: usize, column: usize| *from.add(step * rhs.row + column * rhs.column);
         let whole_columns = n_columns / lanes * lanes;
         // Steps that the block copies below have done for all whole vectors of columns.
         let mut done = 0;
-        if rhs.column == 1 {
+        if rhs.column == 1 && n_columns == width {
             for step in 0..n_steps {
-                for column in (0..whole_columns).step_by(lanes) {
-                    T::Lanes::<I>::load_at(from.add(step * rhs.row + column))
-                        .store_at(panel.add(step * width + column));
+                let mut row = [T::Lanes::<I>::splat(T::ZERO); V];
+                for v in 0..V {
+                    row[v] = T::Lanes::<I>::load_at(from.add(step * rhs.row + v * lanes));
+                }
+                for v in 0..V {
+                    row[v].store_at(panel.add(step * width + v * lanes));
                 }
             }
-            done = n_steps;
-        } else if rhs.row == 1 {
+            return;
+        }
+        if rhs.row == 1 {
             done = n_steps / lanes * lanes;
             for column in (0..whole_columns).step_by(lanes) {
                 for step in (0..done).step_by(lanes) {
-                    let from = from.add(step + column * rhs.column);
-                    T::Lanes::<I>::transpose(
-                        from,
-                        rhs.column,
-                        lanes,
-                        panel.add(step * width + column),
-                        width,
-                    );
+                    let (from, to) = (from.add(step + column * rhs.column), panel.add(step * width + column));
+                    T::Lanes::<I>::transpose(from, rhs.column, lanes, to, width);
                 }
             }
         }
         for step in 0..n_steps {
             for column in if step < done { whole_columns } else { 0 }..width {
-                *panel.add(step * width + column) =
-                    if column < n_columns { one(step, column) } else { T::ZERO };
+                *panel.add(step * width + column) = if column < n_columns {
+                    *from.add(step * rhs.row + column * rhs.column)
+                } else {
+                    T::ZERO
+                };
             }
         }
     }
+}
+
+/// Where a tile's results go: rows `stride` apart.
+#[derive(Clone, Copy)]
+struct Place<T> {
+    first: *mut T,
+    stride: usize,
 }
 
 /// All tiles of a task, `V` vectors wide.
 ///
 /// # Safety
-/// `dst` holds the task's rows of n elements, `lhs` its operands, `panel` its panel; columns fit `V` vectors.
+/// `dst` holds the task's rows of n elements, `lhs` and `rhs` its operands; `panel` has room for its steps.
 #[inline(always)]
 unsafe fn tiles<I: Isa, T: Real, const V: usize>(
     task: &Task,
     dst: *mut T,
     lhs: Strided<'_, T>,
-    panel: *const T,
+    rhs: Strided<'_, T>,
+    panel: *mut T,
 ) {
-    let lanes = T::Lanes::<I>::LANES;
-    for first in task.rows.clone().step_by(ROWS) {
-        let n_rows = ROWS.min(task.rows.end - first);
-        // A tile with fewer rows computes its last one several times and stores it once.
-        let row = |r: usize| first + r.min(n_rows - 1);
-        // SAFETY: rows, columns and steps are the task's, which the operands hold.
-        unsafe {
-            let lhs_rows: [*const T; ROWS] = std::array::from_fn(|r| {
-                lhs.data.as_ptr().add(row(r) * lhs.row + task.first_step * lhs.column)
-            });
-            let at = |r: usize, v: usize| row(r) * task.n + task.column + v * lanes;
-            let whole = |v: usize| (v + 1) * lanes <= task.n_columns;
-            let mut sums = [[T::Lanes::<I>::splat(T::ZERO); V]; ROWS];
-            if task.start == Start::Destination {
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    for (v, sum) in sums.iter_mut().enumerate() {
-                        *sum = if whole(v) {
-                            T::Lanes::<I>::load_at(dst.add(at(r, v)))
-                        } else {
-                            load_part::<I, T>(dst.add(at(r, v)), task.n_columns - v * lanes)
-                        };
-                    }
+    let width = V * T::Lanes::<I>::LANES;
+    // SAFETY: rows, columns and steps are the task's, which the operands hold; a row of `edge` is one of the panel.
+    unsafe {
+        copy_panel::<I, T, V>(task, rhs, panel);
+        for first in task.rows.clone().step_by(ROWS) {
+            let n_rows = ROWS.min(task.rows.end - first);
+            let lhs = Strided { data: &lhs.data[first * lhs.row + task.first_step * lhs.column..], ..lhs };
+            let place = Place { first: dst.add(first * task.n + task.column), stride: task.n };
+            if task.n_columns == width {
+                tile::<I, T, V>(task, n_rows, lhs, panel, place);
+                continue;
+            }
+            // Columns that fill no vector pass through memory of whole rows.
+            let mut edge = Edge(MaybeUninit::uninit());
+            let edge = Place { first: edge.0.as_mut_ptr().cast::<T>(), stride: width };
+            for r in 0..n_rows {
+                let (row, edge) = (place.first.add(r * place.stride), edge.first.add(r * edge.stride));
+                for column in 0..width {
+                    let is_kept = column < task.n_columns && task.start == Start::Destination;
+                    *edge.add(column) = if is_kept { *row.add(column) } else { T::ZERO };
                 }
             }
-            sum_steps::<I, T, V>(task.n_steps, lhs_rows, lhs.column, panel, &mut sums);
-            for (r, sums) in sums.iter().enumerate().take(n_rows) {
-                for (v, sum) in sums.iter().enumerate() {
-                    if whole(v) {
-                        sum.store_at(dst.add(at(r, v)));
-                    } else {
-                        store_part::<I, T>(*sum, dst.add(at(r, v)), task.n_columns - v * lanes);
-                    }
+            tile::<I, T, V>(task, n_rows, lhs, panel, edge);
+            for r in 0..n_rows {
+                for column in 0..task.n_columns {
+                    *place.first.add(r * place.stride + column) = *edge.first.add(r * width + column);
                 }
             }
         }
     }
 }
 
-/// sums\[r\] += Σ over steps of lhs\[r\]\[step\]·panel\[step\].
+/// One tile. With fewer rows than it has room for, the last one is computed several times, and stored as often: the
+/// compiler keeps the sums in registers only where nothing depends on the number.
 ///
 /// # Safety
-/// Every lhs row holds `n_steps` elements `stride` apart, `panel` as many rows of `V` vectors.
+/// `n_rows` rows of `lhs` from its first element on hold the task's steps, `panel` as many rows of `V` vectors, and
+/// `place` is that of `n_rows` rows of them.
 #[inline(always)]
-unsafe fn sum_steps<I: Isa, T: Real, const V: usize>(
-    n_steps: usize,
-    lhs: [*const T; ROWS],
-    stride: usize,
+unsafe fn tile<I: Isa, T: Real, const V: usize>(
+    task: &Task,
+    n_rows: usize,
+    lhs: Strided<'_, T>,
     panel: *const T,
-    sums: &mut [[T::Lanes<I>; V]; ROWS],
+    place: Place<T>,
 ) {
     let lanes = T::Lanes::<I>::LANES;
-    let mut own = *sums;
-    for step in 0..n_steps {
-        // SAFETY: `step` is below `n_steps`.
-        unsafe {
-            let columns: [T::Lanes<I>; V] =
-                std::array::from_fn(|v| T::Lanes::<I>::load_at(panel.add((step * V + v) * lanes)));
+    // SAFETY: forwarded from the caller.
+    unsafe {
+        let (mut from, mut to) = ([lhs.data.as_ptr(); ROWS], [place.first; ROWS]);
+        for r in 0..ROWS {
+            from[r] = from[r].add(r.min(n_rows - 1) * lhs.row);
+            to[r] = to[r].add(r.min(n_rows - 1) * place.stride);
+        }
+        let mut sums = [[T::Lanes::<I>::splat(T::ZERO); V]; ROWS];
+        if task.start == Start::Destination {
             for r in 0..ROWS {
-                let x = T::Lanes::<I>::splat(*lhs[r].add(step * stride));
                 for v in 0..V {
-                    own[r][v] = x.mul_add(columns[v], own[r][v]);
+                    sums[r][v] = T::Lanes::<I>::load_at(to[r].add(v * lanes));
                 }
             }
         }
-    }
-    *sums = own;
-}
-
-/// The first `n` elements at `from`, then zeros.
-///
-/// # Safety
-/// They can be read, and are fewer than a vector's.
-#[inline(always)]
-unsafe fn load_part<I: Isa, T: Real>(from: *const T, n: usize) -> T::Lanes<I> {
-    let mut lanes = [T::ZERO; crate::vector::MOST_LANES];
-    for (lane, value) in lanes.iter_mut().enumerate().take(n) {
-        // SAFETY: forwarded from the caller.
-        *value = unsafe { *from.add(lane) };
-    }
-    T::Lanes::<I>::load(&lanes)
-}
-
-/// Writes the first `n` lanes.
-///
-/// # Safety
-/// As many elements at `to` can be written, and are fewer than a vector's.
-#[inline(always)]
-unsafe fn store_part<I: Isa, T: Real>(vector: T::Lanes<I>, to: *mut T, n: usize) {
-    let mut lanes = [T::ZERO; crate::vector::MOST_LANES];
-    vector.store(&mut lanes);
-    for (lane, &value) in lanes.iter().enumerate().take(n) {
-        // SAFETY: forwarded from the caller.
-        unsafe { *to.add(lane) = value }
+        for step in 0..task.n_steps {
+            let mut columns = [T::Lanes::<I>::splat(T::ZERO); V];
+            for v in 0..V {
+                columns[v] = T::Lanes::<I>::load_at(panel.add((step * V + v) * lanes));
+            }
+            for r in 0..ROWS {
+                let x = T::Lanes::<I>::splat(*from[r].add(step * lhs.column));
+                for v in 0..V {
+                    sums[r][v] = x.mul_add(columns[v], sums[r][v]);
+                }
+            }
+        }
+        for r in 0..ROWS {
+            for v in 0..V {
+                sums[r][v].store_at(to[r].add(v * lanes));
+            }
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! One head's rows out of the row-major matrices of all heads, contiguous and padded to whole vectors.
 //!
-//! Read where they lie, a head's rows are a few kB apart and fall on few sets of the first-level cache.
+//! Read where they lie, a head's rows are a few kB apart and fall on few sets of the first-level cache. No prefetcher
+//! of the processor follows them, so each row asks for that of the next head, whose turn comes soon.
 
 use super::tile::Tile;
 use crate::Real;
 use crate::isa::Isa;
-use crate::vector::{MOST_LANES, Vector};
+use crate::vector::{MOST_LANES, Vector, prefetch};
 
 /// Working memory, handed out piece by piece, each on a boundary of the longest vector when its length is a multiple.
 pub(super) struct Scratch<'a, T>(&'a mut [T]);
@@ -39,8 +40,9 @@ impl Channels {
     #[inline(always)]
     pub fn pack<I: Isa, T: Real>(self, rows: &[T], first: usize, column: usize, scale: T, packed: &mut [T]) {
         for (r, packed) in packed.chunks_exact_mut(self.padded).enumerate() {
-            let row = &rows[(first + r) * self.stride + column..][..self.d_head];
-            scaled_copy::<I, T>(row, scale, packed);
+            let row = &rows[(first + r) * self.stride + column..];
+            prefetch(&row[self.d_head..], self.d_head);
+            scaled_copy::<I, T>(&row[..self.d_head], scale, packed);
             if self.d_head < self.padded {
                 packed[self.d_head..].fill(T::ZERO);
             }
@@ -51,8 +53,9 @@ impl Channels {
     #[inline(always)]
     pub fn unpack<I: Isa, T: Real>(self, packed: &[T], rows: &mut [T], first: usize, column: usize) {
         for (r, packed) in packed.chunks_exact(self.padded).enumerate() {
-            let row = &mut rows[(first + r) * self.stride + column..][..self.d_head];
-            scaled_copy::<I, T>(&packed[..self.d_head], T::ONE, row);
+            let row = &mut rows[(first + r) * self.stride + column..];
+            prefetch(&row[self.d_head..], self.d_head);
+            scaled_copy::<I, T>(&packed[..self.d_head], T::ONE, &mut row[..self.d_head]);
         }
     }
 }
