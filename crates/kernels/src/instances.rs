@@ -2,6 +2,7 @@
 //! calls it, and these are thousands of vector instructions on each back end.
 
 use crate::attention::{self, AttentionShape};
+use crate::bfloat16;
 use crate::product::{self, Start, Strided};
 use std::ops::Range;
 
@@ -9,6 +10,14 @@ use std::ops::Range;
 #[doc(hidden)]
 pub trait Instances: Sized {
     fn product(
+        size: [usize; 3],
+        dst: &mut [Self],
+        start: Start,
+        lhs: Strided<'_, Self>,
+        rhs: Strided<'_, Self>,
+    );
+    /// The same with operands that may be rounded.
+    fn rounded_product(
         size: [usize; 3],
         dst: &mut [Self],
         start: Start,
@@ -32,7 +41,7 @@ pub trait Instances: Sized {
 }
 
 macro_rules! instances {
-    ($float:ty) => {
+    ($float:ty, $rounded_product:path) => {
         impl Instances for $float {
             fn product(
                 size: [usize; 3],
@@ -42,6 +51,16 @@ macro_rules! instances {
                 rhs: Strided<'_, $float>,
             ) {
                 product::product(size, dst, start, lhs, rhs);
+            }
+
+            fn rounded_product(
+                size: [usize; 3],
+                dst: &mut [$float],
+                start: Start,
+                lhs: Strided<'_, $float>,
+                rhs: Strided<'_, $float>,
+            ) {
+                $rounded_product(size, dst, start, lhs, rhs);
             }
 
             fn triangular_attention(
@@ -67,5 +86,5 @@ macro_rules! instances {
     };
 }
 
-instances!(f32);
-instances!(f64);
+instances!(f32, bfloat16::product);
+instances!(f64, product::product);

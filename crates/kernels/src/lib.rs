@@ -7,6 +7,7 @@
 mod activation;
 mod angular;
 mod attention;
+mod bfloat16;
 mod instances;
 mod isa;
 mod linear;
@@ -25,9 +26,11 @@ pub use attention::{
 };
 pub use isa::{Backend, backend};
 pub use linear::{
-    add_linear_input_gradient, library_product, linear, linear_input_gradient, linear_weight_gradient,
+    Operands, add_linear_input_gradient, library_product, linear, linear_input_gradient,
+    linear_weight_gradient,
 };
 pub use norm::{add_layer_norm, layer_norm, layer_norm_backward};
+pub use product::Start;
 pub use radial::{RadialBasis, radial_backward, radial_features};
 pub use real::Real;
 

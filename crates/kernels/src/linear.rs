@@ -16,48 +16,85 @@ fn transposed<T>(data: &[T], columns: usize) -> Strided<'_, T> {
     Strided { data, row: 1, column: columns }
 }
 
-/// y\[m, n\] = x\[m, k\] · w\[n, k\]ᵀ.
-///
-/// # Panics
-/// When a slice does not have the length its shape asks for.
+/// What becomes of the factors of a product before they are multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Operands {
+    /// Nothing.
+    #[default]
+    AsGiven,
+    /// f32 is rounded to bfloat16, to 8 bits, on processors that multiply this faster; sums stay in f32. For gradients,
+    /// whose noise from batch to batch is larger.
+    Rounded,
+}
+
+impl Operands {
+    /// y\[m, n\] = x\[m, k\] · w\[n, k\]ᵀ.
+    ///
+    /// # Panics
+    /// When a slice does not have the length its shape asks for.
+    pub fn linear<T: Real>(self, n: usize, k: usize, x: &[T], w: &[T], y: &mut [T]) {
+        let m = x.len() / k;
+        assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n), "linear {m}×{k} → {n}");
+        self.product([m, n, k], y, Start::Zero, row_major(x, k), transposed(w, k));
+    }
+
+    /// dx\[m, k\] = dy\[m, n\] · w\[n, k\], or added to dx.
+    ///
+    /// # Panics
+    /// When a slice does not have the length its shape asks for.
+    pub fn input_gradient<T: Real>(self, n: usize, k: usize, dy: &[T], w: &[T], start: Start, dx: &mut [T]) {
+        let m = dy.len() / n;
+        assert_eq!((dy.len(), w.len(), dx.len()), (m * n, n * k, m * k), "gradient of linear {m}×{k} → {n}");
+        self.product([m, k, n], dx, start, row_major(dy, n), row_major(w, k));
+    }
+
+    /// dw\[n, k\] += dy\[m, n\]ᵀ · x\[m, k\].
+    ///
+    /// # Panics
+    /// When a slice does not have the length its shape asks for.
+    pub fn weight_gradient<T: Real>(self, n: usize, k: usize, dy: &[T], x: &[T], dw: &mut [T]) {
+        let m = x.len() / k;
+        assert_eq!(
+            (dy.len(), x.len(), dw.len()),
+            (m * n, m * k, n * k),
+            "weight gradient of linear {m}×{k} → {n}"
+        );
+        self.product([n, k, m], dw, Start::Destination, transposed(dy, n), row_major(x, k));
+    }
+
+    fn product<T: Real>(
+        self,
+        size: [usize; 3],
+        dst: &mut [T],
+        start: Start,
+        lhs: Strided<'_, T>,
+        rhs: Strided<'_, T>,
+    ) {
+        match self {
+            Self::AsGiven => T::product(size, dst, start, lhs, rhs),
+            Self::Rounded => T::rounded_product(size, dst, start, lhs, rhs),
+        }
+    }
+}
+
+/// [`Operands::linear`] of operands as given.
 pub fn linear<T: Real>(n: usize, k: usize, x: &[T], w: &[T], y: &mut [T]) {
-    let m = x.len() / k;
-    assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n), "linear {m}×{k} → {n}");
-    T::product([m, n, k], y, Start::Zero, row_major(x, k), transposed(w, k));
+    Operands::AsGiven.linear(n, k, x, w, y);
 }
 
-/// dx\[m, k\] = dy\[m, n\] · w\[n, k\].
-///
-/// # Panics
-/// When a slice does not have the length its shape asks for.
+/// dx\[m, k\] = dy\[m, n\] · w\[n, k\]: [`Operands::input_gradient`] of operands as given.
 pub fn linear_input_gradient<T: Real>(n: usize, k: usize, dy: &[T], w: &[T], dx: &mut [T]) {
-    let m = dy.len() / n;
-    assert_eq!((dy.len(), w.len(), dx.len()), (m * n, n * k, m * k), "gradient of linear {m}×{k} → {n}");
-    T::product([m, k, n], dx, Start::Zero, row_major(dy, n), row_major(w, k));
+    Operands::AsGiven.input_gradient(n, k, dy, w, Start::Zero, dx);
 }
 
-/// dx\[m, k\] += dy\[m, n\] · w\[n, k\].
-///
-/// # Panics
-/// When a slice does not have the length its shape asks for.
+/// dx\[m, k\] += dy\[m, n\] · w\[n, k\]: [`Operands::input_gradient`] of operands as given.
 pub fn add_linear_input_gradient<T: Real>(n: usize, k: usize, dy: &[T], w: &[T], dx: &mut [T]) {
-    let m = dy.len() / n;
-    assert_eq!((dy.len(), w.len(), dx.len()), (m * n, n * k, m * k), "gradient of linear {m}×{k} → {n}");
-    T::product([m, k, n], dx, Start::Destination, row_major(dy, n), row_major(w, k));
+    Operands::AsGiven.input_gradient(n, k, dy, w, Start::Destination, dx);
 }
 
-/// dw\[n, k\] += dy\[m, n\]ᵀ · x\[m, k\].
-///
-/// # Panics
-/// When a slice does not have the length its shape asks for.
+/// [`Operands::weight_gradient`] of operands as given.
 pub fn linear_weight_gradient<T: Real>(n: usize, k: usize, dy: &[T], x: &[T], dw: &mut [T]) {
-    let m = x.len() / k;
-    assert_eq!(
-        (dy.len(), x.len(), dw.len()),
-        (m * n, m * k, n * k),
-        "weight gradient of linear {m}×{k} → {n}"
-    );
-    T::product([n, k, m], dw, Start::Destination, transposed(dy, n), row_major(x, k));
+    Operands::AsGiven.weight_gradient(n, k, dy, x, dw);
 }
 
 /// The three products by the `gemm` library, row-major dst\[m, n\] = lhs\[m, k\]·rhs\[k, n\] with the strides (row,

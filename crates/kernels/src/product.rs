@@ -9,6 +9,7 @@ use crate::Real;
 use crate::isa::{Isa, dispatched};
 use crate::vector::Vector;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// A matrix inside a slice: element (r, c) at r·row + c·column.
 #[derive(Clone, Copy)]
@@ -28,7 +29,7 @@ pub enum Start {
 }
 
 /// Rows of a tile.
-const ROWS: usize = 6;
+pub(crate) const ROWS: usize = 6;
 /// Steps of k for which a panel of the rhs is copied. 128, which leaves more of the first-level cache to the lhs, is
 /// 3 % slower at k = 192, in a tuning run on one AVX-512 machine that is not kept as a bench.
 const STEPS: usize = 192;
@@ -46,8 +47,30 @@ struct Panel(MaybeUninit<[u8; STEPS * PANEL_BYTES]>);
 struct Edge(MaybeUninit<[u8; ROWS * PANEL_BYTES]>);
 
 impl<T> Strided<'_, T> {
-    fn holds(&self, rows: usize, columns: usize) -> bool {
+    pub fn holds(&self, rows: usize, columns: usize) -> bool {
         rows == 0 || columns == 0 || (rows - 1) * self.row + (columns - 1) * self.column < self.data.len()
+    }
+
+    /// The part from an element on.
+    #[inline(always)]
+    pub fn from(self, row: usize, column: usize) -> Self {
+        Self { data: &self.data[row * self.row + column * self.column..], ..self }
+    }
+}
+
+/// What one step of k adds to the sums.
+pub(crate) trait Term<T, V: Vector<T>> {
+    /// sum + the product, or products, of x and y.
+    fn add(x: V, y: V, sum: V) -> V;
+}
+
+/// One product.
+struct Single;
+
+impl<T, V: Vector<T>> Term<T, V> for Single {
+    #[inline(always)]
+    fn add(x: V, y: V, sum: V) -> V {
+        x.mul_add(y, sum)
     }
 }
 
@@ -73,16 +96,17 @@ dispatched! {
                 for first_step in (0..k).step_by(STEPS) {
                     let n_steps = STEPS.min(k - first_step);
                     let start = if first_step == 0 { start } else { Start::Destination };
-                    let task = Task { n, rows: rows.clone(), column, n_columns, first_step, n_steps, start };
+                    let task = Task { n, rows: rows.clone(), column, n_columns, n_steps, start };
+                    let (lhs, rhs) = (lhs.from(first_row, first_step), rhs.from(first_step, column));
                     // SAFETY: the operands hold all their elements (checked above), and a panel has room for
                     // STEPS rows of PANEL vectors on every back end.
                     unsafe {
                         let dst = dst.as_mut_ptr();
                         match n_columns.div_ceil(lanes) {
-                            1 => tiles::<I, T, 1>(&task, dst, lhs, rhs, panel),
-                            2 => tiles::<I, T, 2>(&task, dst, lhs, rhs, panel),
-                            3 => tiles::<I, T, 3>(&task, dst, lhs, rhs, panel),
-                            _ => tiles::<I, T, 4>(&task, dst, lhs, rhs, panel),
+                            1 => by_panel::<I, T, 1>(&task, dst, lhs, rhs, panel),
+                            2 => by_panel::<I, T, 2>(&task, dst, lhs, rhs, panel),
+                            3 => by_panel::<I, T, 3>(&task, dst, lhs, rhs, panel),
+                            _ => by_panel::<I, T, 4>(&task, dst, lhs, rhs, panel),
                         }
                     }
                 }
@@ -92,15 +116,34 @@ dispatched! {
 }
 
 /// One panel of columns, some steps of k, a block of rows.
-struct Task {
+pub(crate) struct Task {
     /// Columns of the destination.
-    n: usize,
-    rows: std::ops::Range<usize>,
-    column: usize,
-    n_columns: usize,
-    first_step: usize,
-    n_steps: usize,
-    start: Start,
+    pub n: usize,
+    /// Its rows and columns that are computed.
+    pub rows: Range<usize>,
+    pub column: usize,
+    pub n_columns: usize,
+    pub n_steps: usize,
+    pub start: Start,
+}
+
+/// A task whose columns take `V` vectors, with its parts of the operands.
+///
+/// # Safety
+/// `dst` holds rows of n elements, `panel` has room for the task's steps.
+#[inline(always)]
+unsafe fn by_panel<I: Isa, T: Real, const V: usize>(
+    task: &Task,
+    dst: *mut T,
+    lhs: Strided<'_, T>,
+    rhs: Strided<'_, T>,
+    panel: *mut T,
+) {
+    // SAFETY: forwarded from the caller.
+    unsafe {
+        copy_panel::<I, T, V>(task, rhs, panel);
+        tiles::<I, T, V, Single>(task, dst, lhs, panel);
+    }
 }
 
 /// panel\[step\]\[column\], `V` vectors to a row, zero beyond the task's columns.
@@ -113,7 +156,7 @@ unsafe fn copy_panel<I: Isa, T: Real, const V: usize>(task: &Task, rhs: Strided<
     let (n_columns, n_steps, width) = (task.n_columns, task.n_steps, V * lanes);
     // SAFETY: offsets stay within the task's elements and the panel's rows, see the bounds of each loop.
     unsafe {
-        let from = rhs.data.as_ptr().add(task.first_step * rhs.row + task.column * rhs.column);
+        let from = rhs.data.as_ptr();
         let whole_columns = n_columns / lanes * lanes;
         // Steps that the block copies below have done for all whole vectors of columns.
         let mut done = 0;
@@ -157,28 +200,26 @@ struct Place<T> {
     stride: usize,
 }
 
-/// All tiles of a task, `V` vectors wide.
+/// All tiles of a task, `V` vectors wide. `lhs` starts with the task's first row and step.
 ///
 /// # Safety
-/// `dst` holds the task's rows of n elements, `lhs` and `rhs` its operands; `panel` has room for its steps.
+/// `dst` holds the task's rows of n elements, `lhs` its rows and steps, `panel` as many rows of `V` vectors.
 #[inline(always)]
-unsafe fn tiles<I: Isa, T: Real, const V: usize>(
+pub(crate) unsafe fn tiles<I: Isa, T: Real, const V: usize, K: Term<T, T::Lanes<I>>>(
     task: &Task,
     dst: *mut T,
     lhs: Strided<'_, T>,
-    rhs: Strided<'_, T>,
-    panel: *mut T,
+    panel: *const T,
 ) {
     let width = V * T::Lanes::<I>::LANES;
     // SAFETY: rows, columns and steps are the task's, which the operands hold; a row of `edge` is one of the panel.
     unsafe {
-        copy_panel::<I, T, V>(task, rhs, panel);
         for first in task.rows.clone().step_by(ROWS) {
             let n_rows = ROWS.min(task.rows.end - first);
-            let lhs = Strided { data: &lhs.data[first * lhs.row + task.first_step * lhs.column..], ..lhs };
+            let lhs = lhs.from(first - task.rows.start, 0);
             let place = Place { first: dst.add(first * task.n + task.column), stride: task.n };
             if task.n_columns == width {
-                tile::<I, T, V>(task, n_rows, lhs, panel, place);
+                tile::<I, T, V, K>(task, n_rows, lhs, panel, place);
                 continue;
             }
             // Columns that fill no vector pass through memory of whole rows.
@@ -191,7 +232,7 @@ unsafe fn tiles<I: Isa, T: Real, const V: usize>(
                     *edge.add(column) = if is_kept { *row.add(column) } else { T::ZERO };
                 }
             }
-            tile::<I, T, V>(task, n_rows, lhs, panel, edge);
+            tile::<I, T, V, K>(task, n_rows, lhs, panel, edge);
             for r in 0..n_rows {
                 for column in 0..task.n_columns {
                     *place.first.add(r * place.stride + column) = *edge.first.add(r * width + column);
@@ -208,7 +249,7 @@ unsafe fn tiles<I: Isa, T: Real, const V: usize>(
 /// `n_rows` rows of `lhs` from its first element on hold the task's steps, `panel` as many rows of `V` vectors, and
 /// `place` is that of `n_rows` rows of them.
 #[inline(always)]
-unsafe fn tile<I: Isa, T: Real, const V: usize>(
+unsafe fn tile<I: Isa, T: Real, const V: usize, K: Term<T, T::Lanes<I>>>(
     task: &Task,
     n_rows: usize,
     lhs: Strided<'_, T>,
@@ -239,7 +280,7 @@ unsafe fn tile<I: Isa, T: Real, const V: usize>(
             for r in 0..ROWS {
                 let x = T::Lanes::<I>::splat(*from[r].add(step * lhs.column));
                 for v in 0..V {
-                    sums[r][v] = x.mul_add(columns[v], sums[r][v]);
+                    sums[r][v] = K::add(x, columns[v], sums[r][v]);
                 }
             }
         }

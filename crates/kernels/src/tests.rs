@@ -110,6 +110,41 @@ fn products_match_the_library_in_f64() {
     check_products::<f64>(1e-14);
 }
 
+#[test]
+fn rounded_products_are_exact_on_small_integers_and_close_on_others() {
+    let integers = |n: usize, seed: u64| -> Vec<f32> {
+        numbers::<f32>(n, seed).iter().map(|x| (x * 9.0).round()).collect()
+    };
+    // Odd numbers of steps, rows and columns; several panels, blocks of rows and of steps.
+    for [m, n, k] in
+        [[1, 1, 1], [5, 3, 7], [7, 16, 33], [40, 65, 31], [300, 70, 20], [20, 33, 500], [33, 417, 64]]
+    {
+        // Each factor below 1 is off by 2⁻⁹ at most and each product by 2⁻⁸; a sum has as many as the longest side.
+        let bound = m.max(n).max(k) as f64 / 256.0;
+        let checked = |x: Vec<f32>, w: Vec<f32>, dy: Vec<f32>, tolerance: f64| {
+            let (x64, w64, dy64) = (f64s(&x), f64s(&w), f64s(&dy));
+            let within = |found: &[f32], expected: &[f64], what: &str| {
+                for (found, expected) in found.iter().zip(expected) {
+                    let error = (f64::from(*found) - expected).abs();
+                    assert!(error <= tolerance, "{what} {m}×{n}×{k}: {found}, expected {expected}");
+                }
+            };
+            let (mut y, mut dx, mut dw) = (vec![f32::NAN; m * n], vec![f32::NAN; m * k], vec![0.0; n * k]);
+            Operands::Rounded.linear(n, k, &x, &w, &mut y);
+            within(&y, &twin([m, n, k], &x64, [k, 1], &w64, [1, k]), "y");
+            Operands::Rounded.input_gradient(n, k, &dy, &w, Start::Zero, &mut dx);
+            within(&dx, &twin([m, k, n], &dy64, [n, 1], &w64, [k, 1]), "dx");
+            Operands::Rounded.weight_gradient(n, k, &dy, &x, &mut dw);
+            within(&dw, &twin([n, k, m], &dy64, [1, n], &x64, [k, 1]), "dw");
+        };
+        on_every_backend(|| {
+            // Integers up to 256 are bfloat16, and sums of their products up to 2²⁴ are f32.
+            checked(integers(m * k, 1), integers(n * k, 2), integers(m * n, 3), 0.0);
+            checked(numbers(m * k, 1), numbers(n * k, 2), numbers(m * n, 3), bound);
+        });
+    }
+}
+
 fn check_rows<T: Real>() {
     for (n, k) in [(3, 16), (8, 16), (67, 48), (64, 64), (192, 64), (64, 384)] {
         let (x, w): (Vec<T>, Vec<T>) = (numbers(600 * k, 1), numbers(n * k, 2));

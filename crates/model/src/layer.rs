@@ -7,8 +7,8 @@ use crate::group::{Group, Keep};
 use crate::layout::{LayerViews, NormViews};
 use crate::network::Network;
 use mdet_kernels::{
-    AttentionShape, Real, add_column_sums, add_layer_norm, add_linear_input_gradient, bias_gelu,
-    gelu_backward, layer_norm, layer_norm_backward, linear, linear_input_gradient, linear_weight_gradient,
+    AttentionShape, Operands, Real, Start, add_column_sums, add_layer_norm, bias_gelu, gelu_backward,
+    layer_norm, layer_norm_backward,
 };
 use rayon::prelude::*;
 use std::ops::Range;
@@ -63,6 +63,7 @@ pub(crate) fn forward<T: Real>(
     group: &Group,
     n_threads: usize,
     keep: Keep,
+    operands: Operands,
     tape: &mut LayerTape<T>,
     scratch: &mut LayerScratch<T>,
     output: &mut [T],
@@ -74,7 +75,7 @@ pub(crate) fn forward<T: Real>(
     let normalised = resized(&mut scratch.other_narrow, shares.n_block_rows() * d);
     shares.run([qkvv], [4 * d], [normalised], [d], |rows, [qkvv], [normalised]| {
         norm(net, &views.attention_norm, &tape.input[rows.start * d..rows.end * d], normalised);
-        linear(4 * d, d, normalised, net.view(&views.qkvv), qkvv);
+        operands.linear(4 * d, d, normalised, net.view(&views.qkvv), qkvv);
     });
     let gathered = resized(&mut tape.gathered, n_edges * d);
     for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
@@ -103,13 +104,13 @@ pub(crate) fn forward<T: Real>(
     shares.run([output], [d], blocks, [d, d, d, n_hidden, n_hidden, d], |rows, [output], blocks| {
         let [attended, normalised, aggregated, hidden, activated, output_sum] = blocks;
         let rows = self::rows(&rows, d);
-        linear(d, d, &gathered[rows.clone()], net.view(&views.attention_out), attended);
+        operands.linear(d, d, &gathered[rows.clone()], net.view(&views.attention_out), attended);
         let (scale, shift) = (net.view(&views.aggregate_norm.scale), net.view(&views.aggregate_norm.shift));
         add_layer_norm(&input[rows], attended, &[], scale, shift, aggregated, normalised);
-        linear(n_hidden, d, normalised, net.view(&views.ffn_in.weight), hidden);
+        operands.linear(n_hidden, d, normalised, net.view(&views.ffn_in.weight), hidden);
         bias_gelu(hidden, net.view(&views.ffn_in.bias), activated);
         let fed_forward = attended;
-        linear(d, n_hidden, activated, net.view(&views.ffn_out.weight), fed_forward);
+        operands.linear(d, n_hidden, activated, net.view(&views.ffn_out.weight), fed_forward);
         let (scale, shift) = (net.view(&views.ffn_norm.scale), net.view(&views.ffn_norm.shift));
         let bias = net.view(&views.ffn_out.bias);
         add_layer_norm(normalised, fed_forward, bias, scale, shift, output_sum, output);
@@ -196,6 +197,7 @@ pub(crate) fn backward<T: Real>(
     net: &Network<T>,
     views: &LayerViews,
     group: &Group,
+    operands: Operands,
     tape: &LayerTape<T>,
     scratch: &mut LayerScratch<T>,
     dx: &mut [T],
@@ -209,20 +211,20 @@ pub(crate) fn backward<T: Real>(
     norm_backward(net, &views.ffn_norm, &tape.output_sum, dx, &[], dsum, gradient);
     add_column_sums(dsum, &mut gradient[views.ffn_out.bias.clone()]);
     let dhidden = resized(&mut scratch.wide, n_edges * n_hidden);
-    linear_input_gradient(d, n_hidden, dsum, net.view(&views.ffn_out.weight), dhidden);
+    operands.input_gradient(d, n_hidden, dsum, net.view(&views.ffn_out.weight), Start::Zero, dhidden);
     let activated = resized(&mut scratch.qkvv, n_edges * n_hidden);
     gelu_backward(&tape.hidden, dhidden, activated);
-    linear_weight_gradient(d, n_hidden, dsum, activated, &mut gradient[views.ffn_out.weight.clone()]);
+    operands.weight_gradient(d, n_hidden, dsum, activated, &mut gradient[views.ffn_out.weight.clone()]);
     add_column_sums(dhidden, &mut gradient[views.ffn_in.bias.clone()]);
     norm(net, &views.aggregate_norm, &tape.aggregated, normalised);
-    linear_weight_gradient(n_hidden, d, dhidden, normalised, &mut gradient[views.ffn_in.weight.clone()]);
-    add_linear_input_gradient(n_hidden, d, dhidden, net.view(&views.ffn_in.weight), dsum);
+    operands.weight_gradient(n_hidden, d, dhidden, normalised, &mut gradient[views.ffn_in.weight.clone()]);
+    operands.input_gradient(n_hidden, d, dhidden, net.view(&views.ffn_in.weight), Start::Destination, dsum);
 
     // Past the norm, dx is the gradient of x + y: of x by the residual, of y by the attention.
     norm_backward(net, &views.aggregate_norm, &tape.aggregated, dsum, &[], dx, gradient);
-    linear_weight_gradient(d, d, dx, &tape.gathered, &mut gradient[views.attention_out.clone()]);
+    operands.weight_gradient(d, d, dx, &tape.gathered, &mut gradient[views.attention_out.clone()]);
     let dgathered = dsum;
-    linear_input_gradient(d, d, dx, net.view(&views.attention_out), dgathered);
+    operands.input_gradient(d, d, dx, net.view(&views.attention_out), Start::Zero, dgathered);
     let dqkvv = resized(&mut scratch.qkvv, n_edges * 4 * d);
     for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
         let shape = shape(net, atoms.len());
@@ -232,9 +234,9 @@ pub(crate) fn backward<T: Real>(
         T::triangular_attention_backward(shape, qkvv, dgathered, &mut dqkvv[wide], working);
     }
     norm(net, &views.attention_norm, &tape.input, normalised);
-    linear_weight_gradient(4 * d, d, dqkvv, normalised, &mut gradient[views.qkvv.clone()]);
+    operands.weight_gradient(4 * d, d, dqkvv, normalised, &mut gradient[views.qkvv.clone()]);
     let dnormalised = normalised;
-    linear_input_gradient(4 * d, d, dqkvv, net.view(&views.qkvv), dnormalised);
+    operands.input_gradient(4 * d, d, dqkvv, net.view(&views.qkvv), Start::Zero, dnormalised);
     let dinput = dgathered;
     norm_backward(net, &views.attention_norm, &tape.input, dnormalised, dx, dinput, gradient);
     dx.copy_from_slice(dinput);

@@ -24,5 +24,5 @@ pub use force_field::NetworkForceField;
 pub use group::Molecule;
 pub use initialise::Frequencies;
 pub use layout::{Layout, Tensor};
-pub use network::{Network, Tape};
+pub use network::{Network, Rounding, Tape};
 pub use weights::{Model, ModelError};

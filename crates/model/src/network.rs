@@ -7,7 +7,7 @@ use crate::layer::{self, LayerScratch, LayerTape};
 use crate::layout::Layout;
 use crate::readout::{self, ReadoutTape};
 use crate::{ConfigError, ModelConfig};
-use mdet_kernels::Real;
+use mdet_kernels::{Operands, Real};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,9 +23,19 @@ pub struct Network<T> {
     pub(crate) polar: Vec<f64>,
 }
 
+/// What the layers' matrix products, the bulk of the work, may do to their factors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rounding {
+    /// In [`Network::forward`].
+    pub forward: Operands,
+    /// In [`Network::backward`].
+    pub backward: Operands,
+}
+
 /// Buffers of one forward and backward pass, reused from group to group.
 #[derive(Debug, Default)]
 pub struct Tape<T> {
+    rounding: Rounding,
     group: Group,
     embedding: EmbeddingTape<T>,
     layers: Vec<LayerTape<T>>,
@@ -97,7 +107,7 @@ impl<T: Real> Network<T> {
     /// three entries per atom.
     pub fn forward(&self, molecules: &[Molecule<'_>], tape: &mut Tape<T>, forces: &mut [T]) {
         tape.layers.resize_with(self.config.n_layers, LayerTape::default);
-        self.pass(molecules, 1, Keep::ForBackward, tape, forces);
+        self.pass(molecules, 1, Keep::ForBackward, tape.rounding.forward, tape, forces);
     }
 
     /// [`Network::forward`] without a way back: all layers share one layer's memory, and the rows are dealt to
@@ -107,7 +117,7 @@ impl<T: Real> Network<T> {
     /// As [`Network::forward`].
     pub fn infer(&self, molecules: &[Molecule<'_>], n_threads: usize, tape: &mut Tape<T>, forces: &mut [T]) {
         tape.layers.resize_with(1, LayerTape::default);
-        self.pass(molecules, n_threads, Keep::Output, tape, forces);
+        self.pass(molecules, n_threads, Keep::Output, Operands::AsGiven, tape, forces);
     }
 
     /// A forward pass over as many layer tapes as there are: one per layer, or one for all.
@@ -116,6 +126,7 @@ impl<T: Real> Network<T> {
         molecules: &[Molecule<'_>],
         n_threads: usize,
         keep: Keep,
+        operands: Operands,
         tape: &mut Tape<T>,
         forces: &mut [T],
     ) {
@@ -129,7 +140,8 @@ impl<T: Real> Network<T> {
         for (index, views) in self.layout.layers.iter().enumerate() {
             let layer = &mut tape.layers[index.min(last_tape)];
             let output = resized(&mut tape.readout.input, n_rows);
-            layer::forward(self, views, group, n_threads, keep, layer, &mut tape.scratch, output);
+            let scratch = &mut tape.scratch;
+            layer::forward(self, views, group, n_threads, keep, operands, layer, scratch, output);
             if index + 1 < self.config.n_layers {
                 std::mem::swap(&mut tape.readout.input, &mut tape.layers[(index + 1).min(last_tape)].input);
             }
@@ -157,7 +169,16 @@ impl<T: Real> Network<T> {
         let dx = resized(&mut tape.dx, group.n_edges() * self.config.width);
         readout::backward(self, group, &mut tape.readout, dforces, dx, gradient);
         for (views, layer) in self.layout.layers.iter().zip(&tape.layers).rev() {
-            layer::backward(self, views, group, layer, &mut tape.scratch, dx, gradient);
+            layer::backward(
+                self,
+                views,
+                group,
+                tape.rounding.backward,
+                layer,
+                &mut tape.scratch,
+                dx,
+                gradient,
+            );
         }
         embedding::backward(self, molecules, group, &mut tape.embedding, dx, gradient, dpositions);
     }
@@ -186,6 +207,14 @@ impl<T: Real> Network<T> {
 }
 
 impl<T: Real> Tape<T> {
+    /// A tape whose passes may round; [`Network::infer`] never does.
+    pub fn rounding(rounding: Rounding) -> Self
+    where
+        T: Default,
+    {
+        Self { rounding, ..Self::default() }
+    }
+
     /// Named intermediates of the last forward pass, for comparison with the authors' model: `node`, `edge`,
     /// `composed`, every `layer{k}.attention` (after its output matrix) and `layer{k}`, and `pooled`.
     #[doc(hidden)]

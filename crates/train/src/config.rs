@@ -4,6 +4,7 @@
 
 use crate::Loss;
 use mdet_data::ReadOptions;
+use mdet_kernels::Operands;
 use mdet_model::{Frequencies, ModelConfig};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -54,6 +55,9 @@ pub struct TrainConfig {
     /// How gradients become steps.
     #[serde(default)]
     pub optimiser: OptimiserName,
+    /// Which of the layers' matrix products round their factors to bfloat16, where the processor multiplies it faster.
+    #[serde(default)]
+    pub rounding: Rounding,
     /// Decoupled weight decay.
     pub weight_decay: f64,
     /// Largest gradient norm; longer gradients are scaled down to it.
@@ -117,6 +121,31 @@ pub enum OptimiserName {
     Muon,
 }
 
+/// Which matrix products of the layers multiply bfloat16 (8 bits of mantissa) on processors that are twice as fast at it;
+/// sums, parameters and all else stay f32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounding {
+    /// None.
+    #[default]
+    None,
+    /// Those of the gradients.
+    Backward,
+    /// Those of the forces too. Validation is exact.
+    All,
+}
+
+impl From<Rounding> for mdet_model::Rounding {
+    fn from(rounding: Rounding) -> Self {
+        let [forward, backward] = match rounding {
+            Rounding::None => [Operands::AsGiven, Operands::AsGiven],
+            Rounding::Backward => [Operands::AsGiven, Operands::Rounded],
+            Rounding::All => [Operands::Rounded, Operands::Rounded],
+        };
+        Self { forward, backward }
+    }
+}
+
 /// A setting out of range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
@@ -165,6 +194,7 @@ impl TrainConfig {
             seed: 0,
             checkpoint_minutes: 2.0,
             validate_every: 50,
+            rounding: Rounding::None,
             validation_structures: 200,
             frequencies: None,
             model: None,

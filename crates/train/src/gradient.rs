@@ -8,7 +8,7 @@
 
 use crate::{Loss, Sample};
 use mdet_kernels::Real;
-use mdet_model::{Molecule, Network, Tape};
+use mdet_model::{Molecule, Network, Rounding, Tape};
 use rayon::prelude::*;
 
 /// Fixed, so that sums do not depend on the number of threads; also the most threads that find work.
@@ -37,10 +37,11 @@ struct Slot<T> {
 }
 
 impl<T: Real> BatchGradient<T> {
-    /// Buffers for `network` and the loss.
-    pub fn new(network: &Network<T>, objective: Loss) -> Self {
+    /// Buffers for `network` and the loss, with passes that may round.
+    pub fn new(network: &Network<T>, objective: Loss, rounding: Rounding) -> Self {
         let len = network.values().len();
-        let slot = || Slot { gradient: vec![T::ZERO; len], ..Slot::default() };
+        let tape = || Tape::rounding(rounding);
+        let slot = || Slot { tape: tape(), gradient: vec![T::ZERO; len], ..Slot::default() };
         Self {
             objective,
             slots: (0..N_SLOTS).map(|_| slot()).collect(),

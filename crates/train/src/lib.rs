@@ -25,7 +25,7 @@ mod validate;
 
 pub use batch::{Batches, Sample};
 pub use checkpoint::CheckpointError;
-pub use config::{ConfigError, OptimiserName, Schedule, TrainConfig, Trained};
+pub use config::{ConfigError, OptimiserName, Rounding, Schedule, TrainConfig, Trained};
 pub use error::TrainError;
 pub use gradient::BatchGradient;
 pub use job::{Job, StartErrors};

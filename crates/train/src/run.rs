@@ -63,7 +63,7 @@ impl Job {
         let (n_structures, copies) = (config.structures_per_step, config.copies);
         let mut batches =
             Batches::new(&self.dataset, n_structures, copies, config.curriculum_steps, config.seed);
-        let mut gradient = BatchGradient::new(&run.network, config.loss);
+        let mut gradient = BatchGradient::new(&run.network, config.loss, config.rounding.into());
         let mut window = Window::new();
         let mut last_checkpoint = Instant::now();
         while run.optimiser.n_steps < config.n_steps && !stop.load(Ordering::Relaxed) {
@@ -300,14 +300,21 @@ impl<'a> Run<'a> {
 
 /// Whether a run with the saved configuration can go on with `config`: its past steps are the same.
 ///
-/// A run is made longer while its learning rate is constant; how often it is looked at changes nothing.
+/// A run is made longer while its learning rate is constant; how often it is looked at changes nothing, and the rounding
+/// of products less than the choice of a batch.
 fn continues(saved: &str, config: &TrainConfig) -> bool {
     toml::from_str::<TrainConfig>(saved).is_ok_and(|saved| {
         let TrainConfig {
-            n_steps, schedule, checkpoint_minutes, validation_structures, validate_every, ..
+            n_steps,
+            schedule,
+            checkpoint_minutes,
+            validation_structures,
+            validate_every,
+            rounding,
+            ..
         } = *config;
-        TrainConfig { n_steps, schedule, checkpoint_minutes, validation_structures, validate_every, ..saved }
-            == *config
+        let changed = TrainConfig { n_steps, schedule, rounding, ..saved };
+        TrainConfig { checkpoint_minutes, validation_structures, validate_every, ..changed } == *config
     })
 }
 

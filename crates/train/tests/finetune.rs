@@ -19,6 +19,7 @@ fn config(folder: &Path, elements: &[u8]) -> TrainConfig {
         n_steps: 6,
         warmup_steps: 2,
         validate_every: 2,
+        rounding: Default::default(),
         allow_new: true,
         hold_out: 0.0,
         ..TrainConfig::finetune(start.clone(), vec![corpus])

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
-use mdet_model::{Model, Network};
+use mdet_model::{Model, Network, Rounding};
 use mdet_train::{BatchGradient, Loss, Optimiser, Sample, clip_to_norm};
 use safetensors::SafeTensors;
 
@@ -44,7 +44,7 @@ fn five_adamw_steps_match_to_1e_8() {
     let close = |found: f64, expected: f64, what: &str| {
         assert!((found / expected - 1.0).abs() < 1e-8, "{what}: found {found}, expected {expected}");
     };
-    let mut gradients = BatchGradient::new(&network, Loss::Euclidean);
+    let mut gradients = BatchGradient::new(&network, Loss::Euclidean, Rounding::default());
     let mut optimiser = Optimiser::adamw(network.layout().n_trainable(), 1e-7);
     for step in 0..5 {
         let (loss, gradient) = gradients.compute(&network, &samples);

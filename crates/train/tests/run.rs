@@ -20,6 +20,7 @@ fn config() -> TrainConfig {
         loss: Loss::Euclidean,
         hold_out: 0.0,
         validate_every: 30,
+        rounding: Default::default(),
         data: vec![corpus.clone()],
         validation: vec![corpus],
         reading: ReadOptions::default(),

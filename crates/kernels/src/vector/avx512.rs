@@ -46,6 +46,45 @@ macro_rules! transpose_by {
     };
 }
 
+/// Pairs of bfloat16: each lane's 32 bits hold two, the lower half first. Nothing but the last function computes with
+/// such lanes.
+impl Avx512F32 {
+    /// The lanes of `low` and then of `high`, each rounded to nearest: lane i holds elements 2i and 2i + 1 of the 32.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 BF16.
+    #[inline(always)]
+    pub unsafe fn rounded(low: Self, high: Self) -> Self {
+        // SAFETY: forwarded from the caller; both types are 64 bytes of plain data.
+        unsafe { Self(std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high.0, low.0))) }
+    }
+
+    /// The halves of what `rounded` gives side by side: lane i holds elements i and i + 16 of the 32.
+    #[inline(always)]
+    pub fn interleaved(self) -> Self {
+        // SAFETY: AVX-512 BW is present, see the module.
+        unsafe {
+            let lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+            let second = _mm512_add_epi32(lane, _mm512_set1_epi32(16));
+            let order = _mm512_or_si512(lane, _mm512_slli_epi32::<16>(second));
+            Self(_mm512_castsi512_ps(_mm512_permutexvar_epi16(order, _mm512_castps_si512(self.0))))
+        }
+    }
+
+    /// self + x₀y₀ + x₁y₁ of the lanes' pairs x and y.
+    ///
+    /// # Safety
+    /// The processor has AVX-512 BF16.
+    #[inline(always)]
+    pub unsafe fn add_products_of_pairs(self, x: Self, y: Self) -> Self {
+        // SAFETY: forwarded from the caller; both types are 64 bytes of plain data.
+        unsafe {
+            let pairs = |v: Self| std::mem::transmute::<__m512, __m512bh>(v.0);
+            Self(_mm512_dpbf16_ps(self.0, pairs(x), pairs(y)))
+        }
+    }
+}
+
 impl Vector<f32> for Avx512F32 {
     const LANES: usize = 16;
     lanewise!(add = _mm512_add_ps, sub = _mm512_sub_ps, mul = _mm512_mul_ps, div = _mm512_div_ps);
