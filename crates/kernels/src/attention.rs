@@ -9,18 +9,20 @@
 
 mod backward;
 mod gradient;
-mod pack;
+mod scratch;
 mod tile;
 
 use crate::Real;
 use crate::isa::{Isa, dispatched};
+use crate::rows::Blocked;
 use crate::vector::{MOST_LANES, Vector};
-use pack::{Channels, Scratch, transpose_rows};
+use scratch::{Scratch, transpose_rows};
+use std::ops::Range;
 use tile::{Rows, Tile, gather, scores};
 
 pub use backward::triangular_attention_backward;
 
-/// Sizes of one molecule's attention.
+/// One molecule's attention: its sizes, and where its rows are among those of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttentionShape {
     /// Number of atoms N.
@@ -29,6 +31,10 @@ pub struct AttentionShape {
     pub n_heads: usize,
     /// Channels per head.
     pub d_head: usize,
+    /// Rows of the group.
+    pub n_rows: usize,
+    /// The molecule's first row.
+    pub first_row: usize,
 }
 
 /// Vectors of atoms j in a tile.
@@ -43,24 +49,40 @@ impl AttentionShape {
         self.n_heads * self.d_head
     }
 
+    /// Layout of q, k, v1 and v2 of the group and of their gradients: a block per kind and head, heads within kinds.
+    pub fn qkvv(self) -> Blocked {
+        Blocked { n_blocks: 4 * self.n_heads, ..self.heads() }
+    }
+
+    /// Layout of the gradient of the group's output: a block per head.
+    pub fn heads(self) -> Blocked {
+        Blocked { n_rows: self.n_rows, n_blocks: self.n_heads, channels: self.d_head }
+    }
+
+    /// The molecule's part of a block.
+    fn part(self, block: usize) -> Range<usize> {
+        let Blocked { n_rows, .. } = self.heads();
+        let (n, dp) = (self.n_atoms, self.padded_channels());
+        let start = (block * n_rows + self.first_row) * dp;
+        start..start + n * n * dp
+    }
+
     /// Channels per head rounded up to whole vectors.
     fn padded_channels(self) -> usize {
-        self.d_head.next_multiple_of(MOST_LANES)
+        self.heads().padded()
     }
 
     /// Elements of working memory of the forward pass.
     pub fn forward_scratch(self) -> usize {
         let (n, dp) = (self.n_atoms, self.padded_channels());
-        let (panel, rows) = (n * MOST_COLUMNS * dp, MOST_ROWS * n * dp);
-        2 * panel + MOST_COLUMNS * dp + 2 * rows + MOST_ROWS * (n + 1) * MOST_COLUMNS + MOST_LANES
+        n * MOST_COLUMNS * dp + MOST_ROWS * (n + 1) * MOST_COLUMNS + MOST_LANES
     }
 
     /// Elements of working memory of the backward pass.
     pub fn backward_scratch(self) -> usize {
         let (n, dp) = (self.n_atoms, self.padded_channels());
-        let (panel, rows) = (n * MOST_COLUMNS * dp, MOST_ROWS * n * dp);
-        let of_dout = 2 * MOST_ROWS * MOST_COLUMNS * dp;
-        6 * panel + of_dout + 2 * rows + 2 * MOST_ROWS * (n + 1) * MOST_COLUMNS + MOST_LANES
+        let of_dout = MOST_ROWS * MOST_COLUMNS * dp;
+        2 * n * MOST_COLUMNS * dp + of_dout + 2 * MOST_ROWS * (n + 1) * MOST_COLUMNS + MOST_LANES
     }
 
     /// A tile of `n_columns` atoms j.
@@ -83,44 +105,33 @@ fn rows_of_tile(n_left: usize) -> usize {
 dispatched! {
     /// Rows i of `i_range` of the attention of one molecule.
     ///
-    /// qkvv: `[n·n, 4·width]`, each row q, k, v1, v2; out: `[i_range.len()·n, width]`; scratch: at least
+    /// qkvv: [`AttentionShape::qkvv`]; out: `[i_range.len()·n, width]`; scratch: at least
     /// [`AttentionShape::forward_scratch`] elements of any content.
     pub fn triangular_attention<I: Isa, T: Real>(
-        shape: AttentionShape, i_range: std::ops::Range<usize>, qkvv: &[T], out: &mut [T], scratch: &mut [T],
+        shape: AttentionShape, i_range: Range<usize>, qkvv: &[T], out: &mut [T], scratch: &mut [T],
     ) {
-        let AttentionShape { n_atoms: n, n_heads, d_head } = shape;
+        let AttentionShape { n_atoms: n, n_heads, d_head, .. } = shape;
         let (width, dp, n_rows) = (shape.width(), shape.padded_channels(), i_range.len());
-        assert_eq!((qkvv.len(), out.len()), (n * n * 4 * width, n_rows * n * width), "attention of {n} atoms");
+        assert_eq!((qkvv.len(), out.len()), (shape.qkvv().len(), n_rows * n * width), "attention of {n} atoms");
         assert!(i_range.end <= n, "{i_range:?} of {n} atoms");
         let columns = VECTORS * T::Lanes::<I>::LANES;
         let mut scratch = Scratch::aligned(scratch);
-        let (kt, v2) = (scratch.take(n * columns * dp), scratch.take(n * columns * dp));
-        let k = scratch.take(columns * dp);
-        let (q, v1) = (scratch.take(MOST_ROWS * n * dp), scratch.take(MOST_ROWS * n * dp));
+        let kt = scratch.take(n * columns * dp);
         let alpha = scratch.take(MOST_ROWS * n * columns);
         let inverse_sum = scratch.take(MOST_ROWS * columns);
-        let channels = Channels { stride: 4 * width, d_head, padded: dp };
         for head in 0..n_heads {
-            let column = |kind: usize| kind * width + head * d_head;
+            let [q, k, v1, v2] = [0, 1, 2, 3].map(|kind| &qkvv[shape.part(kind * n_heads + head)]);
             for j in (0..n).step_by(columns) {
-                let n_columns = columns.min(n - j);
-                let tile = shape.tile::<I, T>(n_columns);
+                let tile = shape.tile::<I, T>(columns.min(n - j));
                 for l in 0..n {
-                    let k = &mut k[..n_columns * dp];
-                    channels.pack::<I, T>(qkvv, l * n + j, column(1), T::ONE, k);
-                    transpose_rows::<I, T>(tile, k, &mut kt[l * dp * tile.columns..]);
-                    let v2 = &mut v2[l * n_columns * dp..][..n_columns * dp];
-                    channels.pack::<I, T>(qkvv, l * n + j, column(3), T::ONE, v2);
+                    transpose_rows::<I, T>(tile, &k[(l * n + j) * dp..], &mut kt[l * dp * tile.columns..]);
                 }
                 let rows = Rows { width, first: j, column: head * d_head };
                 let mut i = 0;
                 while i < n_rows {
                     let own = rows_of_tile(n_rows - i);
-                    let first = (i_range.start + i) * n;
-                    let (q, v1) = (&mut q[..own * n * dp], &mut v1[..own * n * dp]);
-                    channels.pack::<I, T>(qkvv, first, column(0), inverse_root::<T>(d_head), q);
-                    channels.pack::<I, T>(qkvv, first, column(2), T::ONE, v1);
-                    let given = [&*q, &*v1, &*kt, &*v2];
+                    let first = (i_range.start + i) * n * dp;
+                    let given = [&q[first..], &v1[first..], &*kt, &v2[j * dp..]];
                     let (weight, out) = ([&mut *alpha, &mut *inverse_sum], &mut out[i * n * width..]);
                     match own {
                         4 => forward_tile::<I, T, 4>(tile, given, weight, rows, out),
@@ -194,12 +205,14 @@ fn inverse_root<T: Real>(d_head: usize) -> T {
     T::from_f64(1.0 / (d_head as f64).sqrt())
 }
 
-/// The definition at the top of this file, literally: the slow twin the tests and benchmarks compare with.
+/// The definition at the top of this file, literally: the slow twin the tests compare with.
+///
+/// qkvv and out are those of [`triangular_attention`] over all i.
 pub fn triangular_attention_naive<T: Real>(shape: AttentionShape, qkvv: &[T], out: &mut [T]) {
-    let AttentionShape { n_atoms: n, n_heads, d_head } = shape;
-    let width = shape.width();
+    let AttentionShape { n_atoms: n, n_heads, d_head, .. } = shape;
+    let (width, dp) = (shape.width(), shape.padded_channels());
     let at = |kind: usize, a: usize, b: usize, h: usize, c: usize| {
-        qkvv[((a * n + b) * 4 + kind) * width + h * d_head + c].to_f64()
+        qkvv[shape.part(kind * n_heads + h)][(a * n + b) * dp + c].to_f64()
     };
     for (i, j, h) in (0..n).flat_map(|i| (0..n).flat_map(move |j| (0..n_heads).map(move |h| (i, j, h)))) {
         let score = |l: usize| {

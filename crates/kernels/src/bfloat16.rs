@@ -6,13 +6,16 @@
 
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Backend, X86Avx512, backend};
+use crate::product::{Lhs, Start, Strided};
 #[cfg(target_arch = "x86_64")]
-use crate::product::{ROWS, Task, Term, tiles};
-use crate::product::{Start, Strided};
+use crate::product::{Steps, Task, Term, size, tiles};
+#[cfg(target_arch = "x86_64")]
+use crate::rows::Rows;
+use crate::rows::RowsMut;
 #[cfg(target_arch = "x86_64")]
 use crate::vector::{Avx512F32, Vector};
 #[cfg(target_arch = "x86_64")]
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, ops::Range};
 
 /// Whether the processor multiplies bfloat16.
 pub(crate) fn is_fast() -> bool {
@@ -23,21 +26,22 @@ pub(crate) fn is_fast() -> bool {
     false
 }
 
-/// dst\[m, n\] = start + lhs·rhs, dst row-major; every other processor multiplies the operands as they are.
-pub(crate) fn product(
-    size: [usize; 3],
-    dst: &mut [f32],
-    start: Start,
-    lhs: Strided<'_, f32>,
-    rhs: Strided<'_, f32>,
-) {
+/// dst = start + lhs·rhs; every other processor multiplies the operands as they are.
+pub(crate) fn product(dst: RowsMut<'_, f32>, start: Start, lhs: Lhs<'_, f32>, rhs: Strided<'_, f32>) {
     #[cfg(target_arch = "x86_64")]
-    if is_fast() && size[2] > 0 && [lhs, rhs].iter().all(|operand| operand.row == 1 || operand.column == 1) {
+    if is_fast() && can_copy(lhs) && (rhs.row == 1 || rhs.column == 1) {
         // SAFETY: the processor has the instructions, says `is_fast`.
-        unsafe { by_pairs(size, dst, start, lhs, rhs) };
+        unsafe { by_pairs(&dst, start, lhs, rhs) };
         return;
     }
-    crate::product::product(size, dst, start, lhs, rhs);
+    crate::product::product(dst, start, lhs, rhs);
+}
+
+/// Whether vectors of the operand's columns lie together, and there are any.
+#[cfg(target_arch = "x86_64")]
+fn can_copy(lhs: Lhs<'_, f32>) -> bool {
+    let (Lhs::AsIs(rows) | Lhs::Transposed(rows)) = lhs;
+    rows.layout.keeps_together(LANES) && rows.n_rows > 0 && rows.n_columns > 0
 }
 
 /// Two products a step.
@@ -59,72 +63,47 @@ const PAIRS: usize = 192;
 /// Columns of a panel: four vectors.
 #[cfg(target_arch = "x86_64")]
 const WIDTH: usize = 64;
-/// Rows of the lhs that are copied together: with their results they stay in the second-level cache.
+/// Rows of the lhs that are copied together at most, and a divisor of their number: whole tiles, and whole vectors where
+/// rows lie side by side. With their results they stay in the second-level cache.
 #[cfg(target_arch = "x86_64")]
-const BLOCK_ROWS: usize = 264;
+const BLOCK_ROWS: [usize; 2] = [288, 48];
 #[cfg(target_arch = "x86_64")]
 const LANES: usize = Avx512F32::LANES;
 
 /// The copies, uninitialised until they are written. Where steps are rows, these have up to 2·`LANES` more columns.
 #[cfg(target_arch = "x86_64")]
 #[repr(align(64))]
-struct Copies(MaybeUninit<([f32; PAIRS * WIDTH], [f32; PAIRS * (BLOCK_ROWS + 2 * LANES)])>);
+struct Copies(MaybeUninit<([f32; PAIRS * WIDTH], [f32; PAIRS * (BLOCK_ROWS[0] + 2 * LANES)])>);
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
-fn by_pairs(
-    [m, n, k]: [usize; 3],
-    dst: &mut [f32],
-    start: Start,
-    lhs: Strided<'_, f32>,
-    rhs: Strided<'_, f32>,
-) {
-    assert_eq!(dst.len(), m * n, "destination of {m}×{n}");
-    assert!(lhs.holds(m, k) && rhs.holds(k, n), "operands of {m}×{k} and {k}×{n}");
+fn by_pairs(dst: &RowsMut<'_, f32>, start: Start, lhs: Lhs<'_, f32>, rhs: Strided<'_, f32>) {
+    let [m, n, k] = size(dst, lhs, rhs);
     let mut copies = Copies(MaybeUninit::uninit());
     let panel = copies.0.as_mut_ptr().cast::<f32>();
-    let block = m.div_ceil(m.div_ceil(BLOCK_ROWS).max(1)).next_multiple_of(ROWS).max(ROWS);
+    let [most_rows, divisor] = BLOCK_ROWS;
+    let block = m.div_ceil(m.div_ceil(most_rows)).next_multiple_of(divisor);
     for first_step in (0..k).step_by(2 * PAIRS) {
-        let n_steps = (2 * PAIRS).min(k - first_step);
+        let steps = first_step..k.min(first_step + 2 * PAIRS);
+        let (n_steps, n_pairs) = (steps.len(), steps.len().div_ceil(2));
         let start = if first_step == 0 { start } else { Start::Destination };
         for first_row in (0..m).step_by(block) {
             let rows = first_row..m.min(first_row + block);
-            let lhs = lhs.from(first_row, first_step);
-            // SAFETY: the operands hold all their elements (checked above); the copies have room for a panel and a block,
-            // and lie in one piece of memory.
+            // SAFETY: the operands hold all their elements (checked by `size`); the copies have room for a panel and a
+            // block, and lie in one piece of memory.
             unsafe {
-                let to = panel.add(PAIRS * WIDTH);
-                let (row, column) = if lhs.column == 1 {
-                    let stride = n_steps.div_ceil(2 * LANES) * LANES;
-                    copy_rows(lhs.data.as_ptr(), lhs.row, [rows.len(), n_steps], to, stride);
-                    (stride, 1)
-                } else {
-                    // Another multiple of the lanes than a power of two, so that steps fall on many sets of the cache.
-                    let stride = rows.len().next_multiple_of(LANES) + LANES;
-                    copy_steps(lhs.data.as_ptr(), lhs.column, [n_steps, rows.len()], to, stride);
-                    (1, stride)
-                };
-                let n_copied = (rows.len() - 1) * row + (n_steps.div_ceil(2) - 1) * column + 1;
-                let lhs = Strided { data: std::slice::from_raw_parts(to, n_copied), row, column };
+                let lhs = copy_block(lhs, &rows, &steps, panel.add(PAIRS * WIDTH));
                 for column in (0..n).step_by(WIDTH) {
-                    let n_columns = WIDTH.min(n - column);
-                    let width = n_columns.next_multiple_of(LANES);
+                    let columns = column..n.min(column + WIDTH);
+                    let width = columns.len().next_multiple_of(LANES);
                     let rhs = rhs.from(first_step, column);
-                    let from = rhs.data.as_ptr();
+                    let (from, size) = (rhs.data.as_ptr(), [n_steps, columns.len()]);
                     if rhs.column == 1 {
-                        copy_steps(from, rhs.row, [n_steps, n_columns], panel, width);
+                        copy_steps(from, rhs.row, size, panel, width);
                     } else {
-                        copy_columns(from, rhs.column, [n_steps, n_columns], panel, width);
+                        copy_columns(from, rhs.column, size, panel, width);
                     }
-                    let task = Task {
-                        n,
-                        rows: rows.clone(),
-                        column,
-                        n_columns,
-                        n_steps: n_steps.div_ceil(2),
-                        start,
-                    };
-                    let dst = dst.as_mut_ptr();
+                    let task = Task { rows: rows.clone(), columns, steps: 0..n_pairs, start };
                     match width / LANES {
                         1 => tiles::<X86Avx512, f32, 1, Pair>(&task, dst, lhs, panel),
                         2 => tiles::<X86Avx512, f32, 2, Pair>(&task, dst, lhs, panel),
@@ -137,7 +116,53 @@ fn by_pairs(
     }
 }
 
-/// to\[r\]\[p\] = the pair of steps 2p and 2p + 1 of row r, whose steps lie one after another; zero beyond them.
+/// A block of the left operand in pairs of steps.
+///
+/// # Safety
+/// The operand holds the rows, which start with a whole vector, and steps; `to` has room for them, rounded up to whole
+/// vectors and one more; the processor has bfloat16.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn copy_block(
+    lhs: Lhs<'_, f32>,
+    rows: &Range<usize>,
+    steps: &Range<usize>,
+    to: *mut f32,
+) -> Steps<f32> {
+    let (n_rows, n_steps) = (rows.len(), steps.len());
+    // SAFETY: forwarded from the caller; vectors of columns lie together (`can_copy`).
+    unsafe {
+        match lhs {
+            Lhs::AsIs(Rows { data, layout, .. }) => {
+                let stride = n_steps.div_ceil(2 * LANES) * LANES;
+                let from = data.as_ptr().add(rows.start * layout.row);
+                let together = if layout.is_row_major() { n_steps } else { 2 * LANES };
+                for first in (0..n_steps).step_by(together) {
+                    let size = [n_rows, together.min(n_steps - first)];
+                    let [low, high] = [0, LANES].map(|lane| layout.column(steps.start + first + lane));
+                    copy_rows(from.add(low), layout.row, high - low, size, to.add(first / 2), stride);
+                }
+                Steps::packed(to, [stride, 1])
+            }
+            Lhs::Transposed(Rows { data, layout, .. }) => {
+                // Another multiple of the lanes than a power of two, so that steps fall on many sets of the cache.
+                let stride = n_rows.next_multiple_of(LANES) + LANES;
+                let from = data.as_ptr().add(steps.start * layout.row);
+                let mut first = 0;
+                while first < n_rows {
+                    let n = layout.n_together(rows.start + first).min(n_rows - first);
+                    let from = from.add(layout.column(rows.start + first));
+                    copy_steps(from, layout.row, [n_steps, n], to.add(first), stride);
+                    first += n;
+                }
+                Steps::packed(to, [1, stride])
+            }
+        }
+    }
+}
+
+/// to\[r\]\[p\] = the pair of steps 2p and 2p + 1 of row r, whose steps lie one after another, but for every second
+/// vector of them, which lies `second` behind the first; zero beyond them.
 ///
 /// # Safety
 /// The rows can be read, and `to_stride` pairs of each, a multiple of the lanes, written; the processor has bfloat16.
@@ -146,6 +171,7 @@ fn by_pairs(
 unsafe fn copy_rows(
     from: *const f32,
     from_stride: usize,
+    second: usize,
     [n_rows, n_steps]: [usize; 2],
     to: *mut f32,
     to_stride: usize,
@@ -156,10 +182,10 @@ unsafe fn copy_rows(
             unsafe {
                 let from = from.add(r * from_stride + step);
                 let (low, high) = if step + 2 * LANES <= n_steps {
-                    (Avx512F32::load_at(from), Avx512F32::load_at(from.add(LANES)))
+                    (Avx512F32::load_at(from), Avx512F32::load_at(from.add(second)))
                 } else {
                     let rest = n_steps - step;
-                    (load_some(from, rest), load_some(from.wrapping_add(LANES), rest.saturating_sub(LANES)))
+                    (load_some(from, rest), load_some(from.wrapping_add(second), rest.saturating_sub(LANES)))
                 };
                 Avx512F32::rounded(low, high).store_at(to.add(r * to_stride + step / 2));
             }
@@ -219,7 +245,7 @@ unsafe fn copy_columns(
             // SAFETY: forwarded from the caller.
             unsafe {
                 let from = from.add(column * from_stride + step);
-                copy_rows(from, from_stride, size, pairs.as_mut_ptr(), LANES);
+                copy_rows(from, from_stride, LANES, size, pairs.as_mut_ptr(), LANES);
                 let to = to.add(step / 2 * to_stride + column);
                 Avx512F32::transpose(pairs.as_ptr(), LANES, size[0], to, to_stride);
             }
@@ -227,7 +253,7 @@ unsafe fn copy_columns(
     }
 }
 
-/// The first `n` elements at `from`, fewer than a vector's, then zeros.
+/// The first `n` elements at `from`, or as many as a vector has, and zeros behind them.
 ///
 /// # Safety
 /// They can be read.

@@ -3,27 +3,16 @@
 
 use crate::attention::{self, AttentionShape};
 use crate::bfloat16;
-use crate::product::{self, Start, Strided};
+use crate::product::{self, Lhs, Start, Strided};
+use crate::rows::RowsMut;
 use std::ops::Range;
 
 /// The kernels as functions of one float.
 #[doc(hidden)]
 pub trait Instances: Sized {
-    fn product(
-        size: [usize; 3],
-        dst: &mut [Self],
-        start: Start,
-        lhs: Strided<'_, Self>,
-        rhs: Strided<'_, Self>,
-    );
+    fn product(dst: RowsMut<'_, Self>, start: Start, lhs: Lhs<'_, Self>, rhs: Strided<'_, Self>);
     /// The same with operands that may be rounded.
-    fn rounded_product(
-        size: [usize; 3],
-        dst: &mut [Self],
-        start: Start,
-        lhs: Strided<'_, Self>,
-        rhs: Strided<'_, Self>,
-    );
+    fn rounded_product(dst: RowsMut<'_, Self>, start: Start, lhs: Lhs<'_, Self>, rhs: Strided<'_, Self>);
     fn triangular_attention(
         shape: AttentionShape,
         i_range: Range<usize>,
@@ -44,23 +33,21 @@ macro_rules! instances {
     ($float:ty, $rounded_product:path) => {
         impl Instances for $float {
             fn product(
-                size: [usize; 3],
-                dst: &mut [$float],
+                dst: RowsMut<'_, $float>,
                 start: Start,
-                lhs: Strided<'_, $float>,
+                lhs: Lhs<'_, $float>,
                 rhs: Strided<'_, $float>,
             ) {
-                product::product(size, dst, start, lhs, rhs);
+                product::product(dst, start, lhs, rhs);
             }
 
             fn rounded_product(
-                size: [usize; 3],
-                dst: &mut [$float],
+                dst: RowsMut<'_, $float>,
                 start: Start,
-                lhs: Strided<'_, $float>,
+                lhs: Lhs<'_, $float>,
                 rhs: Strided<'_, $float>,
             ) {
-                $rounded_product(size, dst, start, lhs, rhs);
+                $rounded_product(dst, start, lhs, rhs);
             }
 
             fn triangular_attention(

@@ -15,6 +15,7 @@ mod norm;
 mod product;
 mod radial;
 mod real;
+mod rows;
 #[cfg(test)]
 mod testing;
 mod vector;
@@ -33,6 +34,7 @@ pub use norm::{add_layer_norm, layer_norm, layer_norm_backward};
 pub use product::Start;
 pub use radial::{RadialBasis, radial_backward, radial_features};
 pub use real::Real;
+pub use rows::{Blocked, Rows, RowsMut};
 
 #[cfg(test)]
 mod tests;

@@ -4,17 +4,8 @@
 //! independent of its batch and of the number of threads. Biases are added by the kernel that follows.
 
 use crate::Real;
-use crate::product::{Start, Strided};
-
-/// A row-major matrix of rows `columns` long.
-fn row_major<T>(data: &[T], columns: usize) -> Strided<'_, T> {
-    Strided { data, row: columns, column: 1 }
-}
-
-/// The transpose of a row-major matrix of rows `columns` long.
-fn transposed<T>(data: &[T], columns: usize) -> Strided<'_, T> {
-    Strided { data, row: 1, column: columns }
-}
+use crate::product::{Lhs, Start, Strided};
+use crate::rows::{Rows, RowsMut};
 
 /// What becomes of the factors of a product before they are multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,70 +22,73 @@ impl Operands {
     /// y\[m, n\] = x\[m, k\] · w\[n, k\]ᵀ.
     ///
     /// # Panics
-    /// When a slice does not have the length its shape asks for.
-    pub fn linear<T: Real>(self, n: usize, k: usize, x: &[T], w: &[T], y: &mut [T]) {
-        let m = x.len() / k;
-        assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n), "linear {m}×{k} → {n}");
-        self.product([m, n, k], y, Start::Zero, row_major(x, k), transposed(w, k));
+    /// When the shapes do not fit.
+    pub fn linear<T: Real>(self, x: Rows<'_, T>, w: &[T], y: RowsMut<'_, T>) {
+        let (n, k) = (y.n_columns, x.n_columns);
+        assert_eq!(w.len(), n * k, "weights {k} → {n}");
+        self.product(y, Start::Zero, Lhs::AsIs(x), Strided { data: w, row: 1, column: k });
     }
 
     /// dx\[m, k\] = dy\[m, n\] · w\[n, k\], or added to dx.
     ///
     /// # Panics
-    /// When a slice does not have the length its shape asks for.
-    pub fn input_gradient<T: Real>(self, n: usize, k: usize, dy: &[T], w: &[T], start: Start, dx: &mut [T]) {
-        let m = dy.len() / n;
-        assert_eq!((dy.len(), w.len(), dx.len()), (m * n, n * k, m * k), "gradient of linear {m}×{k} → {n}");
-        self.product([m, k, n], dx, start, row_major(dy, n), row_major(w, k));
+    /// When the shapes do not fit.
+    pub fn input_gradient<T: Real>(self, dy: Rows<'_, T>, w: &[T], start: Start, dx: RowsMut<'_, T>) {
+        let (n, k) = (dy.n_columns, dx.n_columns);
+        assert_eq!(w.len(), n * k, "weights {k} → {n}");
+        self.product(dx, start, Lhs::AsIs(dy), Strided { data: w, row: k, column: 1 });
     }
 
-    /// dw\[n, k\] += dy\[m, n\]ᵀ · x\[m, k\].
+    /// dw\[n, k\] += dy\[m, n\]ᵀ · x\[m, k\], x row-major.
     ///
     /// # Panics
-    /// When a slice does not have the length its shape asks for.
-    pub fn weight_gradient<T: Real>(self, n: usize, k: usize, dy: &[T], x: &[T], dw: &mut [T]) {
-        let m = x.len() / k;
-        assert_eq!(
-            (dy.len(), x.len(), dw.len()),
-            (m * n, m * k, n * k),
-            "weight gradient of linear {m}×{k} → {n}"
-        );
-        self.product([n, k, m], dw, Start::Destination, transposed(dy, n), row_major(x, k));
+    /// When the shapes do not fit.
+    pub fn weight_gradient<T: Real>(self, k: usize, dy: Rows<'_, T>, x: &[T], dw: &mut [T]) {
+        let (m, n) = (dy.n_rows, dy.n_columns);
+        assert_eq!((x.len(), dw.len()), (m * k, n * k), "weight gradient of linear {m}×{k} → {n}");
+        let x = Strided { data: x, row: k, column: 1 };
+        self.product(RowsMut::row_major(dw, k), Start::Destination, Lhs::Transposed(dy), x);
     }
 
-    fn product<T: Real>(
-        self,
-        size: [usize; 3],
-        dst: &mut [T],
-        start: Start,
-        lhs: Strided<'_, T>,
-        rhs: Strided<'_, T>,
-    ) {
+    fn product<T: Real>(self, dst: RowsMut<'_, T>, start: Start, lhs: Lhs<'_, T>, rhs: Strided<'_, T>) {
         match self {
-            Self::AsGiven => T::product(size, dst, start, lhs, rhs),
-            Self::Rounded => T::rounded_product(size, dst, start, lhs, rhs),
+            Self::AsGiven => T::product(dst, start, lhs, rhs),
+            Self::Rounded => T::rounded_product(dst, start, lhs, rhs),
         }
     }
 }
 
-/// [`Operands::linear`] of operands as given.
+/// y\[m, n\] = x\[m, k\] · w\[n, k\]ᵀ: [`Operands::linear`] of operands as given, row-major.
+///
+/// # Panics
+/// When a slice does not have the length its shape asks for.
 pub fn linear<T: Real>(n: usize, k: usize, x: &[T], w: &[T], y: &mut [T]) {
-    Operands::AsGiven.linear(n, k, x, w, y);
+    Operands::AsGiven.linear(Rows::row_major(x, k), w, RowsMut::row_major(y, n));
 }
 
-/// dx\[m, k\] = dy\[m, n\] · w\[n, k\]: [`Operands::input_gradient`] of operands as given.
+/// dx\[m, k\] = dy\[m, n\] · w\[n, k\]: [`Operands::input_gradient`] of operands as given, row-major.
+///
+/// # Panics
+/// When a slice does not have the length its shape asks for.
 pub fn linear_input_gradient<T: Real>(n: usize, k: usize, dy: &[T], w: &[T], dx: &mut [T]) {
-    Operands::AsGiven.input_gradient(n, k, dy, w, Start::Zero, dx);
+    Operands::AsGiven.input_gradient(Rows::row_major(dy, n), w, Start::Zero, RowsMut::row_major(dx, k));
 }
 
-/// dx\[m, k\] += dy\[m, n\] · w\[n, k\]: [`Operands::input_gradient`] of operands as given.
+/// dx\[m, k\] += dy\[m, n\] · w\[n, k\]: [`Operands::input_gradient`] of operands as given, row-major.
+///
+/// # Panics
+/// When a slice does not have the length its shape asks for.
 pub fn add_linear_input_gradient<T: Real>(n: usize, k: usize, dy: &[T], w: &[T], dx: &mut [T]) {
-    Operands::AsGiven.input_gradient(n, k, dy, w, Start::Destination, dx);
+    let dx = RowsMut::row_major(dx, k);
+    Operands::AsGiven.input_gradient(Rows::row_major(dy, n), w, Start::Destination, dx);
 }
 
-/// [`Operands::weight_gradient`] of operands as given.
+/// dw\[n, k\] += dy\[m, n\]ᵀ · x\[m, k\]: [`Operands::weight_gradient`] of operands as given, row-major.
+///
+/// # Panics
+/// When a slice does not have the length its shape asks for.
 pub fn linear_weight_gradient<T: Real>(n: usize, k: usize, dy: &[T], x: &[T], dw: &mut [T]) {
-    Operands::AsGiven.weight_gradient(n, k, dy, x, dw);
+    Operands::AsGiven.weight_gradient(k, Rows::row_major(dy, n), x, dw);
 }
 
 /// The three products by the `gemm` library, row-major dst\[m, n\] = lhs\[m, k\]·rhs\[k, n\] with the strides (row,

@@ -121,6 +121,7 @@ fn rounded_products_are_exact_on_small_integers_and_close_on_others() {
     {
         // Each factor below 1 is off by 2⁻⁹ at most and each product by 2⁻⁸; a sum has as many as the longest side.
         let bound = m.max(n).max(k) as f64 / 256.0;
+        let rounded = Operands::Rounded;
         let checked = |x: Vec<f32>, w: Vec<f32>, dy: Vec<f32>, tolerance: f64| {
             let (x64, w64, dy64) = (f64s(&x), f64s(&w), f64s(&dy));
             let within = |found: &[f32], expected: &[f64], what: &str| {
@@ -130,11 +131,12 @@ fn rounded_products_are_exact_on_small_integers_and_close_on_others() {
                 }
             };
             let (mut y, mut dx, mut dw) = (vec![f32::NAN; m * n], vec![f32::NAN; m * k], vec![0.0; n * k]);
-            Operands::Rounded.linear(n, k, &x, &w, &mut y);
+            rounded.linear(Rows::row_major(&x, k), &w, RowsMut::row_major(&mut y, n));
             within(&y, &twin([m, n, k], &x64, [k, 1], &w64, [1, k]), "y");
-            Operands::Rounded.input_gradient(n, k, &dy, &w, Start::Zero, &mut dx);
+            let dx_rows = RowsMut::row_major(&mut dx, k);
+            rounded.input_gradient(Rows::row_major(&dy, n), &w, Start::Zero, dx_rows);
             within(&dx, &twin([m, k, n], &dy64, [n, 1], &w64, [k, 1]), "dx");
-            Operands::Rounded.weight_gradient(n, k, &dy, &x, &mut dw);
+            rounded.weight_gradient(k, Rows::row_major(&dy, n), &x, &mut dw);
             within(&dw, &twin([n, k, m], &dy64, [1, n], &x64, [k, 1]), "dw");
         };
         on_every_backend(|| {
@@ -143,6 +145,60 @@ fn rounded_products_are_exact_on_small_integers_and_close_on_others() {
             checked(numbers(m * k, 1), numbers(n * k, 2), numbers(m * n, 3), bound);
         });
     }
+}
+
+/// Columns in blocks give the same bits as columns in a row, on either side of a product.
+fn check_blocks<T: Real>(operands: Operands) {
+    for (m, n_blocks, channels, k) in
+        [(1, 1, 16, 5), (7, 4, 16, 48), (300, 8, 16, 32), (9, 3, 5, 40), (20, 5, 48, 16)]
+    {
+        let n = n_blocks * channels;
+        let blocked = Blocked { n_rows: m, n_blocks, channels };
+        let (x, w, dy): (Vec<T>, Vec<T>, Vec<T>) = (numbers(m * k, 1), numbers(n * k, 2), numbers(m * n, 3));
+        let at = |place: usize| {
+            let (r, c) = (place / n, place % n);
+            c / channels * blocked.block_len() + r * blocked.padded() + c % channels
+        };
+        let mut dy_blocks = vec![T::from_f64(f64::NAN); blocked.len()];
+        (0..m * n).for_each(|place| dy_blocks[at(place)] = dy[place]);
+        let (dy_rows, dy_blocks) = (Rows::row_major(&dy, n), Rows::blocked(&dy_blocks, blocked));
+        // bfloat16 wants whole vectors of columns side by side; other blocks are multiplied as given.
+        let of_rows = if channels % 16 == 0 { operands } else { Operands::AsGiven };
+        on_every_backend(|| {
+            let (mut rows, mut blocks) = (dy.clone(), vec![T::ZERO; blocked.len()]);
+            operands.linear(Rows::row_major(&x, k), &w, RowsMut::row_major(&mut rows, n));
+            operands.linear(Rows::row_major(&x, k), &w, RowsMut::blocked(&mut blocks, blocked));
+            assert!((0..m * n).all(|place| blocks[at(place)] == rows[place]), "{blocked:?}");
+            let mut dx = [x.clone(), x.clone()];
+            let [row_major, other] = &mut dx;
+            of_rows.input_gradient(dy_rows, &w, Start::Destination, RowsMut::row_major(row_major, k));
+            operands.input_gradient(dy_blocks, &w, Start::Destination, RowsMut::row_major(other, k));
+            assert_eq!(dx[0], dx[1], "{blocked:?}");
+            let mut dw = [w.clone(), w.clone()];
+            of_rows.weight_gradient(k, dy_rows, &x, &mut dw[0]);
+            operands.weight_gradient(k, dy_blocks, &x, &mut dw[1]);
+            assert_eq!(dw[0], dw[1], "{blocked:?}");
+        });
+    }
+}
+
+#[test]
+fn products_of_columns_in_blocks_equal_those_of_columns_in_a_row() {
+    check_blocks::<f32>(Operands::AsGiven);
+    check_blocks::<f64>(Operands::AsGiven);
+    check_blocks::<f32>(Operands::Rounded);
+}
+
+#[test]
+fn rows_of_blocks_split_into_disjoint_parts() {
+    let blocked = Blocked { n_rows: 5, n_blocks: 3, channels: 16 };
+    let (x, w): (Vec<f32>, Vec<f32>) = (numbers(5 * 8, 1), numbers(48 * 8, 2));
+    let (mut whole, mut parts) = (vec![0.0; blocked.len()], vec![0.0; blocked.len()]);
+    Operands::AsGiven.linear(Rows::row_major(&x, 8), &w, RowsMut::blocked(&mut whole, blocked));
+    let (front, rest) = RowsMut::blocked(&mut parts, blocked).split_at(2);
+    Operands::AsGiven.linear(Rows::row_major(&x[16..], 8), &w, rest);
+    Operands::AsGiven.linear(Rows::row_major(&x[..16], 8), &w, front);
+    assert_eq!(parts, whole);
 }
 
 fn check_rows<T: Real>() {

@@ -73,22 +73,6 @@ pub(crate) const MOST_LANES: usize = 16;
 /// Lanes of the portable back end.
 const PORTABLE_LANES: usize = 8;
 
-/// Asks for the first `n` elements of a slice, or as many as it has, to be brought near; changes nothing.
-#[inline(always)]
-pub(crate) fn prefetch<T>(slice: &[T], n: usize) {
-    const LINE_BYTES: usize = 64;
-    for element in slice[..n.min(slice.len())].iter().step_by((LINE_BYTES / size_of::<T>()).max(1)) {
-        // SAFETY: every x86-64 processor has the instruction, and it only reads ahead.
-        #[cfg(target_arch = "x86_64")]
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(element).cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = element;
-    }
-}
-
 /// Lanes in an array; `FUSED` says whether multiply-add is one instruction here.
 #[derive(Clone, Copy)]
 pub struct Array<T, const FUSED: bool>([T; PORTABLE_LANES]);

@@ -7,8 +7,8 @@ use crate::group::{Group, Keep};
 use crate::layout::{LayerViews, NormViews};
 use crate::network::Network;
 use mdet_kernels::{
-    AttentionShape, Operands, Real, Start, add_column_sums, add_layer_norm, bias_gelu, gelu_backward,
-    layer_norm, layer_norm_backward,
+    AttentionShape, Operands, Real, Rows, RowsMut, Start, add_column_sums, add_layer_norm, bias_gelu,
+    gelu_backward, layer_norm, layer_norm_backward,
 };
 use rayon::prelude::*;
 use std::ops::Range;
@@ -18,6 +18,7 @@ use std::ops::Range;
 pub(crate) struct LayerTape<T> {
     /// x, the layer's input.
     pub input: Buffer<T>,
+    /// q, k, v1 and v2, a block of columns for each and each head.
     qkvv: Buffer<T>,
     /// The attention before its output matrix.
     gathered: Buffer<T>,
@@ -51,8 +52,15 @@ fn rows(edges: &Range<usize>, per_edge: usize) -> Range<usize> {
     edges.start * per_edge..edges.end * per_edge
 }
 
-fn shape<T: Real>(net: &Network<T>, n_atoms: usize) -> AttentionShape {
-    AttentionShape { n_atoms, n_heads: net.config.n_heads, d_head: net.config.d_head() }
+/// The attention of a molecule with these atoms and rows.
+fn shape<T: Real>(net: &Network<T>, group: &Group, n_atoms: usize, edges: &Range<usize>) -> AttentionShape {
+    let (n_heads, d_head) = (net.config.n_heads, net.config.d_head());
+    AttentionShape { n_atoms, n_heads, d_head, n_rows: group.n_edges(), first_row: edges.start }
+}
+
+/// The attention's layout of the group's rows.
+fn group_shape<T: Real>(net: &Network<T>, group: &Group) -> AttentionShape {
+    shape(net, group, 0, &(0..0))
 }
 
 /// Reads `tape.input`, writes x' to `output`, with the rows dealt to `n_threads` of the current pool (one when
@@ -71,16 +79,17 @@ pub(crate) fn forward<T: Real>(
     let (d, n_edges) = (net.config.width, group.n_edges());
     let n_hidden = net.config.ffn_multiplier * d;
     let shares = Shares::new(n_edges, n_threads, keep);
-    let qkvv = resized(&mut tape.qkvv, n_edges * 4 * d);
+    let blocked = group_shape(net, group).qkvv();
+    let qkvv = RowsMut::blocked(resized(&mut tape.qkvv, blocked.len()), blocked);
     let normalised = resized(&mut scratch.other_narrow, shares.n_block_rows() * d);
-    shares.run([qkvv], [4 * d], [normalised], [d], |rows, [qkvv], [normalised]| {
+    shares.run([qkvv], [normalised], [d], |rows, [qkvv], [normalised]| {
         norm(net, &views.attention_norm, &tape.input[rows.start * d..rows.end * d], normalised);
-        operands.linear(4 * d, d, normalised, net.view(&views.qkvv), qkvv);
+        operands.linear(Rows::row_major(normalised, d), net.view(&views.qkvv), qkvv);
     });
     let gathered = resized(&mut tape.gathered, n_edges * d);
     for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
-        let (n, shape) = (atoms.len(), shape(net, atoms.len()));
-        let (qkvv, gathered) = (&tape.qkvv[rows(edges, 4 * d)], &mut gathered[rows(edges, d)]);
+        let (n, shape) = (atoms.len(), shape(net, group, atoms.len(), edges));
+        let (qkvv, gathered) = (&tape.qkvv, &mut gathered[rows(edges, d)]);
         let n_scratch = shape.forward_scratch();
         let n_shares = n_threads.clamp(1, n);
         let working = resized(&mut scratch.attention, n_shares * n_scratch);
@@ -101,16 +110,17 @@ pub(crate) fn forward<T: Real>(
         resized(&mut tape.output_sum, n_block_rows * d),
     ];
     let (input, gathered) = (&tape.input, &tape.gathered);
-    shares.run([output], [d], blocks, [d, d, d, n_hidden, n_hidden, d], |rows, [output], blocks| {
+    let output = RowsMut::row_major(output, d);
+    shares.run([output], blocks, [d, d, d, n_hidden, n_hidden, d], |rows, [output], blocks| {
         let [attended, normalised, aggregated, hidden, activated, output_sum] = blocks;
-        let rows = self::rows(&rows, d);
-        operands.linear(d, d, &gathered[rows.clone()], net.view(&views.attention_out), attended);
+        let (rows, output) = (self::rows(&rows, d), output.into_slice());
+        linear(operands, d, d, &gathered[rows.clone()], net.view(&views.attention_out), attended);
         let (scale, shift) = (net.view(&views.aggregate_norm.scale), net.view(&views.aggregate_norm.shift));
         add_layer_norm(&input[rows], attended, &[], scale, shift, aggregated, normalised);
-        operands.linear(n_hidden, d, normalised, net.view(&views.ffn_in.weight), hidden);
+        linear(operands, n_hidden, d, normalised, net.view(&views.ffn_in.weight), hidden);
         bias_gelu(hidden, net.view(&views.ffn_in.bias), activated);
         let fed_forward = attended;
-        operands.linear(d, n_hidden, activated, net.view(&views.ffn_out.weight), fed_forward);
+        linear(operands, d, n_hidden, activated, net.view(&views.ffn_out.weight), fed_forward);
         let (scale, shift) = (net.view(&views.ffn_norm.scale), net.view(&views.ffn_norm.shift));
         let bias = net.view(&views.ffn_out.bias);
         add_layer_norm(normalised, fed_forward, bias, scale, shift, output_sum, output);
@@ -144,30 +154,38 @@ impl Shares {
     /// Calls `work(rows, their part of the row buffers, the thread's block buffers)` on every block.
     fn run<T: Real, const A: usize, const B: usize>(
         self,
-        mut row_buffers: [&mut [T]; A],
-        row_widths: [usize; A],
+        mut row_buffers: [RowsMut<'_, T>; A],
         mut block_buffers: [&mut [T]; B],
         block_widths: [usize; B],
-        work: impl Fn(Range<usize>, [&mut [T]; A], [&mut [T]; B]) + Sync + Send,
+        work: impl Fn(Range<usize>, [RowsMut<'_, T>; A], [&mut [T]; B]) + Sync + Send,
     ) {
         let starts = (0..self.n_rows).step_by(self.share);
         let shares: Vec<_> = starts
             .map(|start| {
                 let n = self.share.min(self.n_rows - start);
-                let rows = split_off(&mut row_buffers, row_widths.map(|width| n * width));
+                let rows = split_rows(&mut row_buffers, n);
                 (start..start + n, rows, split_off(&mut block_buffers, block_widths.map(|w| self.block * w)))
             })
             .collect();
         for_each(shares.into_iter(), |(share, mut row_buffers, mut block_buffers)| {
             for start in share.clone().step_by(self.block) {
                 let n = self.block.min(share.end - start);
-                let rows = split_off(&mut row_buffers, row_widths.map(|width| n * width));
+                let rows = split_rows(&mut row_buffers, n);
                 let mut widths = block_widths.into_iter();
                 let blocks = block_buffers.each_mut().map(|b| &mut b[..n * widths.next().unwrap_or(0)]);
                 work(start..start + n, rows, blocks);
             }
         });
     }
+}
+
+/// The first `n` rows of each buffer; the buffers keep the rest.
+fn split_rows<'a, T, const B: usize>(buffers: &mut [RowsMut<'a, T>; B], n: usize) -> [RowsMut<'a, T>; B] {
+    buffers.each_mut().map(|buffer| {
+        let (front, rest) = std::mem::take(buffer).split_at(n);
+        *buffer = rest;
+        front
+    })
 }
 
 /// The first `lengths` elements of each buffer; the buffers keep the rest.
@@ -186,6 +204,11 @@ fn for_each<Item: Send>(items: impl Iterator<Item = Item>, work: impl Fn(Item) +
         1 => items.drain(..).for_each(work),
         _ => items.into_par_iter().for_each(work),
     }
+}
+
+/// y\[m, n\] = x\[m, k\] · w\[n, k\]ᵀ, row-major.
+fn linear<T: Real>(operands: Operands, n: usize, k: usize, x: &[T], w: &[T], y: &mut [T]) {
+    operands.linear(Rows::row_major(x, k), w, RowsMut::row_major(y, n));
 }
 
 fn norm<T: Real>(net: &Network<T>, views: &NormViews, x: &[T], y: &mut [T]) {
@@ -211,33 +234,39 @@ pub(crate) fn backward<T: Real>(
     norm_backward(net, &views.ffn_norm, &tape.output_sum, dx, &[], dsum, gradient);
     add_column_sums(dsum, &mut gradient[views.ffn_out.bias.clone()]);
     let dhidden = resized(&mut scratch.wide, n_edges * n_hidden);
-    operands.input_gradient(d, n_hidden, dsum, net.view(&views.ffn_out.weight), Start::Zero, dhidden);
+    let (w_in, w_out) = (net.view(&views.ffn_in.weight), net.view(&views.ffn_out.weight));
+    let rows_of_dsum = Rows::row_major(dsum, d);
+    operands.input_gradient(rows_of_dsum, w_out, Start::Zero, RowsMut::row_major(dhidden, n_hidden));
     let activated = resized(&mut scratch.qkvv, n_edges * n_hidden);
     gelu_backward(&tape.hidden, dhidden, activated);
-    operands.weight_gradient(d, n_hidden, dsum, activated, &mut gradient[views.ffn_out.weight.clone()]);
+    operands.weight_gradient(n_hidden, rows_of_dsum, activated, &mut gradient[views.ffn_out.weight.clone()]);
     add_column_sums(dhidden, &mut gradient[views.ffn_in.bias.clone()]);
     norm(net, &views.aggregate_norm, &tape.aggregated, normalised);
-    operands.weight_gradient(n_hidden, d, dhidden, normalised, &mut gradient[views.ffn_in.weight.clone()]);
-    operands.input_gradient(n_hidden, d, dhidden, net.view(&views.ffn_in.weight), Start::Destination, dsum);
+    let dhidden = Rows::row_major(dhidden, n_hidden);
+    operands.weight_gradient(d, dhidden, normalised, &mut gradient[views.ffn_in.weight.clone()]);
+    operands.input_gradient(dhidden, w_in, Start::Destination, RowsMut::row_major(dsum, d));
 
     // Past the norm, dx is the gradient of x + y: of x by the residual, of y by the attention.
     norm_backward(net, &views.aggregate_norm, &tape.aggregated, dsum, &[], dx, gradient);
-    operands.weight_gradient(d, d, dx, &tape.gathered, &mut gradient[views.attention_out.clone()]);
-    let dgathered = dsum;
-    operands.input_gradient(d, d, dx, net.view(&views.attention_out), Start::Zero, dgathered);
-    let dqkvv = resized(&mut scratch.qkvv, n_edges * 4 * d);
+    let rows_of_dx = Rows::row_major(dx, d);
+    operands.weight_gradient(d, rows_of_dx, &tape.gathered, &mut gradient[views.attention_out.clone()]);
+    let (heads, blocked) = (group_shape(net, group).heads(), group_shape(net, group).qkvv());
+    let dgathered = resized(&mut scratch.wide, heads.len());
+    let w = net.view(&views.attention_out);
+    operands.input_gradient(rows_of_dx, w, Start::Zero, RowsMut::blocked(dgathered, heads));
+    let dqkvv = resized(&mut scratch.qkvv, blocked.len());
     for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
-        let shape = shape(net, atoms.len());
+        let shape = shape(net, group, atoms.len(), edges);
         let working = resized(&mut scratch.attention, shape.backward_scratch());
-        let (wide, narrow) = (rows(edges, 4 * d), rows(edges, d));
-        let (qkvv, dgathered) = (&tape.qkvv[wide.clone()], &dgathered[narrow]);
-        T::triangular_attention_backward(shape, qkvv, dgathered, &mut dqkvv[wide], working);
+        T::triangular_attention_backward(shape, &tape.qkvv, dgathered, dqkvv, working);
     }
     norm(net, &views.attention_norm, &tape.input, normalised);
-    operands.weight_gradient(4 * d, d, dqkvv, normalised, &mut gradient[views.qkvv.clone()]);
+    let dqkvv = Rows::blocked(dqkvv, blocked);
+    operands.weight_gradient(d, dqkvv, normalised, &mut gradient[views.qkvv.clone()]);
     let dnormalised = normalised;
-    operands.input_gradient(4 * d, d, dqkvv, net.view(&views.qkvv), Start::Zero, dnormalised);
-    let dinput = dgathered;
+    let w = net.view(&views.qkvv);
+    operands.input_gradient(dqkvv, w, Start::Zero, RowsMut::row_major(dnormalised, d));
+    let dinput = dsum;
     norm_backward(net, &views.attention_norm, &tape.input, dnormalised, dx, dinput, gradient);
     dx.copy_from_slice(dinput);
 }

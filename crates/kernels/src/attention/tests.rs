@@ -8,10 +8,42 @@ fn nan<T: Real>(len: usize) -> Vec<T> {
     vec![T::from_f64(f64::NAN); len]
 }
 
+/// A molecule whose rows have others of a group before and behind them.
+fn shape(n_atoms: usize, n_heads: usize, d_head: usize) -> AttentionShape {
+    AttentionShape { n_atoms, n_heads, d_head, n_rows: n_atoms * n_atoms + 3, first_row: 2 }
+}
+
+/// Row-major rows of the molecule in blocks, NaN in other rows and the padding.
+fn in_blocks<T: Real>(shape: AttentionShape, blocked: Blocked, rows: &[T]) -> Vec<T> {
+    let mut blocks = nan(blocked.len());
+    let n_columns = blocked.n_blocks * shape.d_head;
+    for (at, &x) in rows.iter().enumerate() {
+        let (row, block, c) = (at / n_columns, at % n_columns / shape.d_head, at % shape.d_head);
+        blocks[shape.part(block)][row * blocked.padded() + c] = x;
+    }
+    blocks
+}
+
+/// The inverse of `in_blocks`; other rows must still hold NaN.
+fn in_rows<T: Real>(shape: AttentionShape, blocked: Blocked, blocks: &[T]) -> Vec<T> {
+    let (n, n_columns) = (shape.n_atoms, blocked.n_blocks * shape.d_head);
+    let element = |at: usize| {
+        let (row, block, c) = (at / n_columns, at % n_columns / shape.d_head, at % shape.d_head);
+        blocks[shape.part(block)][row * blocked.padded() + c]
+    };
+    let (before, own) = (shape.first_row * blocked.padded(), shape.part(0).len());
+    for block in blocks.chunks_exact(blocked.block_len()) {
+        let others = block[..before].iter().chain(&block[before + own..]);
+        assert!(others.into_iter().all(|x| x.to_f64().is_nan()), "rows of other molecules");
+    }
+    (0..n * n * n_columns).map(element).collect()
+}
+
 /// Rows of `i_range`, from working memory that holds NaN.
 fn rows<T: Real>(shape: AttentionShape, i_range: std::ops::Range<usize>, qkvv: &[T]) -> Vec<T> {
     let mut out = nan(i_range.len() * shape.n_atoms * shape.width());
-    triangular_attention(shape, i_range, qkvv, &mut out, &mut nan(shape.forward_scratch()));
+    let qkvv = in_blocks(shape, shape.qkvv(), qkvv);
+    triangular_attention(shape, i_range, &qkvv, &mut out, &mut nan(shape.forward_scratch()));
     out
 }
 
@@ -19,15 +51,20 @@ fn forward<T: Real>(shape: AttentionShape, qkvv: &[T]) -> Vec<T> {
     rows(shape, 0..shape.n_atoms, qkvv)
 }
 
-fn backward<T: Real>(shape: AttentionShape, qkvv: &[T], dout: &[T]) -> Vec<T> {
+fn backward_with<T: Real>(shape: AttentionShape, qkvv: &[T], dout: &[T], scratch: &mut [T]) -> Vec<T> {
+    let (qkvv, dout) = (in_blocks(shape, shape.qkvv(), qkvv), in_blocks(shape, shape.heads(), dout));
     let mut dqkvv = nan(qkvv.len());
-    triangular_attention_backward(shape, qkvv, dout, &mut dqkvv, &mut nan(shape.backward_scratch()));
-    dqkvv
+    triangular_attention_backward(shape, &qkvv, &dout, &mut dqkvv, scratch);
+    in_rows(shape, shape.qkvv(), &dqkvv)
+}
+
+fn backward<T: Real>(shape: AttentionShape, qkvv: &[T], dout: &[T]) -> Vec<T> {
+    backward_with(shape, qkvv, dout, &mut nan(shape.backward_scratch()))
 }
 
 fn naive<T: Real>(shape: AttentionShape, qkvv: &[T]) -> Vec<f64> {
     let mut out = nan(shape.n_atoms * shape.n_atoms * shape.width());
-    triangular_attention_naive(shape, &in_f64(qkvv), &mut out);
+    triangular_attention_naive(shape, &in_blocks(shape, shape.qkvv(), &in_f64(qkvv)), &mut out);
     out
 }
 
@@ -52,7 +89,7 @@ fn shapes() -> impl Iterator<Item = AttentionShape> {
             // The twin takes time with the third power of the atoms: all head counts for the small, one for the large.
             let heads =
                 if n_atoms <= 12 { 1..=3 } else { (n_atoms + d_head) % 3 + 1..=(n_atoms + d_head) % 3 + 1 };
-            heads.map(move |n_heads| AttentionShape { n_atoms, n_heads, d_head })
+            heads.map(move |n_heads| shape(n_atoms, n_heads, d_head))
         })
     })
 }
@@ -73,7 +110,7 @@ fn attention_matches_its_naive_twin() {
 
 fn survives_large_scores<T: Real>(tolerance: f64) {
     for n_atoms in [2, 5, 9, 17] {
-        let shape = AttentionShape { n_atoms, n_heads: 2, d_head: 16 };
+        let shape = shape(n_atoms, 2, 16);
         let mut qkvv = uniform::<T>(2, n_atoms * n_atoms * 4 * shape.width());
         scale_queries(shape, &mut qkvv, 30.0);
         let expected = naive(shape, &qkvv);
@@ -98,7 +135,7 @@ fn attention_does_not_overflow_on_large_scores() {
 #[test]
 fn attention_weights_sum_to_one() {
     for n_atoms in [1, 4, 9, 21] {
-        let shape = AttentionShape { n_atoms, n_heads: 2, d_head: 3 };
+        let shape = shape(n_atoms, 2, 3);
         let mut qkvv = inputs::<f64>(shape, 3);
         for row in qkvv.chunks_exact_mut(4 * shape.width()) {
             row[2 * shape.width()..].fill(1.0);
@@ -111,7 +148,7 @@ fn attention_weights_sum_to_one() {
 
 fn nan_reaches_exactly_its_outputs<T: Real>() {
     for (n_atoms, d_head) in [(3, 3), (9, 16)] {
-        let shape = AttentionShape { n_atoms, n_heads: 2, d_head };
+        let shape = shape(n_atoms, 2, d_head);
         let (n, width) = (n_atoms, shape.width());
         let clean = inputs::<T>(shape, 4);
         let (a, b, head, channel) = (n - 1, 1, 1, d_head - 1);
@@ -172,13 +209,14 @@ fn ignores_scratch<T: Real>() {
         let dout = uniform::<T>(7, shape.n_atoms * shape.n_atoms * shape.width());
         on_every_backend(|| {
             // The helpers above fill the working memory with NaN; here it is longer and holds numbers.
-            let (mut out, mut dqkvv) = (dout.clone(), qkvv.clone());
+            let mut out = dout.clone();
             let mut scratch = uniform::<T>(8, shape.forward_scratch() + 5);
-            triangular_attention(shape, 0..shape.n_atoms, &qkvv, &mut out, &mut scratch);
+            let blocks = in_blocks(shape, shape.qkvv(), &qkvv);
+            triangular_attention(shape, 0..shape.n_atoms, &blocks, &mut out, &mut scratch);
             assert_same(&out, &forward(shape, &qkvv), "attention");
             let mut scratch = uniform::<T>(9, shape.backward_scratch() + 5);
-            triangular_attention_backward(shape, &qkvv, &dout, &mut dqkvv, &mut scratch);
-            assert_same(&dqkvv, &backward(shape, &qkvv, &dout), "attention backward");
+            let gradient = backward_with(shape, &qkvv, &dout, &mut scratch);
+            assert_same(&gradient, &backward(shape, &qkvv, &dout), "attention backward");
         });
     }
 }
@@ -193,7 +231,7 @@ fn attention_does_not_depend_on_what_its_scratch_holds() {
 fn attention_backward_matches_central_differences() {
     // The backward pass treats two atoms i at once: even, odd and single counts, one and several vectors of atoms.
     for n_atoms in [1, 2, 4, 5, 9] {
-        let shape = AttentionShape { n_atoms, n_heads: 2, d_head: 3 };
+        let shape = shape(n_atoms, 2, 3);
         let qkvv = uniform::<f64>(10, n_atoms * n_atoms * 4 * shape.width());
         let dout = uniform::<f64>(11, n_atoms * n_atoms * shape.width());
         on_every_backend(|| {

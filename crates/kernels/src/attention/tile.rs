@@ -5,7 +5,7 @@
 //! | array | index |
 //! |---|---|
 //! | q, v1 | `[R][l][dp]` |
-//! | k, v2 | `[l][n_columns][dp]` |
+//! | k, v2 | `[l][n][dp]`, from the tile's first j on |
 //! | kt, v2t | `[l][dp][columns]` |
 //! | alpha, dalpha | `[R][l][columns]` |
 //! | inverse_sum, mean | `[R][columns]` |
@@ -13,6 +13,7 @@
 //!
 //! Loops are written out: closures and iterators over vectors are not always compiled for the back end's instructions.
 
+use super::inverse_root;
 use crate::Real;
 use crate::isa::Isa;
 use crate::real::exp_lanes;
@@ -32,6 +33,12 @@ pub(super) struct Tile {
 }
 
 impl Tile {
+    /// Elements of k or v2 from the tile's first j to its last.
+    #[inline(always)]
+    pub fn panel(self) -> usize {
+        ((self.n - 1) * self.n + self.n_columns) * self.dp
+    }
+
     /// Panics unless arrays of `rows`·n·columns, `rows`·n·dp and n·dp·columns elements have them.
     #[inline(always)]
     pub fn check<T>(self, rows: usize, weights: &[T], atoms: &[T], panel: &[T]) {
@@ -53,7 +60,7 @@ pub(super) struct Rows {
     pub column: usize,
 }
 
-/// alpha\[r\]\[l\]\[j\] = exp(s − max over l) and inverse_sum\[r\]\[j\] = 1/Σ_l alpha, for `V` vectors of j.
+/// alpha\[r\]\[l\]\[j\] = exp(`scale`·(q·k − max over l)) and inverse_sum\[r\]\[j\] = 1/Σ_l alpha, for `V` vectors of j.
 #[inline(always)]
 pub(super) fn scores<I: Isa, T: Real, const R: usize, const V: usize>(
     tile: Tile,
@@ -63,6 +70,7 @@ pub(super) fn scores<I: Isa, T: Real, const R: usize, const V: usize>(
     inverse_sum: &mut [T],
 ) {
     let Tile { n, d_head, dp, columns, .. } = tile;
+    let scale = inverse_root::<T>(d_head);
     let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
     tile.check(R, alpha, q, kt);
     assert!(V * lanes <= columns && inverse_sum.len() >= R * columns);
@@ -95,12 +103,16 @@ pub(super) fn scores<I: Isa, T: Real, const R: usize, const V: usize>(
     }
     for r in 0..R {
         let mut sums = [splat(T::ZERO); V];
+        let mut lowered = [splat(T::ZERO); V];
+        for v in 0..V {
+            lowered[v] = highest[r][v].mul(splat(-scale));
+        }
         for l in 0..n {
             for v in 0..V {
                 // SAFETY: as above.
                 unsafe {
                     let at = alpha.add((r * n + l) * columns + v * lanes);
-                    let weight = exp_lanes::<I, T>(load(at).sub(highest[r][v]));
+                    let weight = exp_lanes::<I, T>(load(at).mul_add(splat(scale), lowered[v]));
                     weight.store_at(at);
                     sums[v] = sums[v].add(weight);
                 }
@@ -154,7 +166,7 @@ fn gather_some<I: Isa, T: Real, const R: usize, const A: usize>(
 ) {
     let Tile { n, d_head, dp, columns, n_columns } = tile;
     let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
-    assert!(alpha.len() >= R * n * columns && v1.len() >= R * n * dp && v2.len() >= n * n_columns * dp);
+    assert!(alpha.len() >= R * n * columns && v1.len() >= R * n * dp && v2.len() >= tile.panel());
     assert!(j + A <= n_columns && n_columns <= columns && d_head <= dp && dp % lanes == 0);
     let (v1, v2, alpha) = (v1.as_ptr(), v2.as_ptr(), alpha.as_ptr());
     let load = T::Lanes::<I>::load_at;
@@ -166,7 +178,7 @@ fn gather_some<I: Isa, T: Real, const R: usize, const A: usize>(
             unsafe {
                 let mut second = [splat(T::ZERO); A];
                 for a in 0..A {
-                    second[a] = load(v2.add((l * n_columns + j + a) * dp + c));
+                    second[a] = load(v2.add((l * n + j + a) * dp + c));
                 }
                 for r in 0..R {
                     let first = load(v1.add((r * n + l) * dp + c));
@@ -251,7 +263,7 @@ pub(super) fn weights<I: Isa, T: Real, const R: usize, const V: usize>(
     }
 }
 
-/// Normalises alpha in place, and turns ds from dα into α(dα − mean).
+/// Normalises alpha in place, and turns ds from dα into α(dα − mean)/√d_head.
 #[inline(always)]
 pub(super) fn normalise<I: Isa, T: Real>(
     tile: Tile,
@@ -260,8 +272,9 @@ pub(super) fn normalise<I: Isa, T: Real>(
     alpha: &mut [T],
     ds: &mut [T],
 ) {
-    let Tile { n, columns, .. } = tile;
+    let Tile { n, columns, d_head, .. } = tile;
     let lanes = T::Lanes::<I>::LANES;
+    let scale = T::Lanes::<I>::splat(inverse_root::<T>(d_head));
     assert!(columns % lanes == 0 && inverse_sum.len() >= n_rows * columns && mean.len() >= n_rows * columns);
     assert!(alpha.len() >= n_rows * n * columns && ds.len() >= n_rows * n * columns);
     let load = T::Lanes::<I>::load_at;
@@ -276,7 +289,7 @@ pub(super) fn normalise<I: Isa, T: Real>(
                     let (alpha, ds) = (alpha.as_mut_ptr().add(at), ds.as_mut_ptr().add(at));
                     let normalised = load(alpha).mul(inverse_sum);
                     normalised.store_at(alpha);
-                    normalised.mul(load(ds).sub(mean)).store_at(ds);
+                    normalised.mul(scale).mul(load(ds).sub(mean)).store_at(ds);
                 }
             }
         }
