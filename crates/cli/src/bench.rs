@@ -2,8 +2,8 @@
 
 use crate::model_choice::load;
 use crate::{AnyError, Done, interrupt};
-use clap::Args;
-use mdet_kernels::Real;
+use clap::{Args, ValueEnum};
+use mdet_kernels::{Backend, Real};
 use mdet_model::efficiency::{Pass, Task, measure};
 use mdet_model::{Frequencies, Model, ModelConfig, Network};
 use std::io::Write;
@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 ///
 /// Efficiency is the time that the pass's matrix products alone take with the gemm library, over the time of the
 /// pass; ns/day is for one molecule and a time step of 0.5 fs. Both are timed in turn; other programs slow both.
+/// Memory is what the pass works in beside the weights and their gradients, of all threads together.
 ///
 /// Example: mdet bench --model my.safetensors
 #[derive(Args)]
@@ -24,9 +25,21 @@ pub(crate) struct BenchArgs {
     /// The published architecture (192 wide, 12 layers) with random weights in place of a model.
     #[arg(long, conflicts_with = "model")]
     published: bool,
+    /// Use no wider vectors than these, if the processor has them; the library uses what it finds.
+    #[arg(long, value_name = "INSTRUCTIONS")]
+    instructions: Option<Instructions>,
     /// Seconds for each line of the table.
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     seconds: f64,
+}
+
+/// What `--instructions` takes.
+#[derive(Clone, Copy, ValueEnum)]
+enum Instructions {
+    /// AVX2 and FMA.
+    Avx2,
+    /// What every processor of the kind has.
+    Portable,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -40,10 +53,15 @@ const SIZES: [usize; 5] = [9, 21, 42, 87, 118];
 /// A batch as data sets have them.
 const MIXED: [usize; 6] = [3, 9, 12, 16, 21, 32];
 /// Edge rows of a training batch: the full-size model takes seconds for them.
-const BATCH_ROWS: usize = 8192;
+const BATCH_ROWS: usize = 4096;
 const TIMESTEP_FS: f64 = 0.5;
 
 pub(crate) fn run(args: &BenchArgs) -> Result<Done, AnyError> {
+    match args.instructions {
+        None => {}
+        Some(Instructions::Avx2) => mdet_kernels::restrict(Backend::Avx2),
+        Some(Instructions::Portable) => mdet_kernels::restrict(Backend::Portable),
+    }
     let (network, name): (Network<f32>, String) = if args.published {
         let model = Model::random(ModelConfig::published(), Frequencies::Published, 1)?;
         (model.network()?, "published".into())
@@ -63,9 +81,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Done, AnyError> {
     writeln!(out)?;
     writeln!(
         out,
-        "| pass | precision | threads | atoms | time, ms | products, ms | GFLOP/s | efficiency | ns/day |"
+        "| pass | precision | threads | atoms | time, ms | products, ms | GFLOP/s | efficiency | memory, MB | ns/day |"
     )?;
-    writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|---|---|")?;
     let stop = interrupt::flag()?;
     let most = std::thread::available_parallelism().map_or(1, usize::from);
     let threads: &[usize] = if most > 1 { &[1, 2] } else { &[1] };
@@ -79,9 +97,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Done, AnyError> {
                 return Ok(Done::Interrupted);
             }
             row(&mut out, &network, &task, args.seconds)?;
-            if n_threads == 1 && task.pass == Pass::Forward {
-                row(&mut out, &double, &task, args.seconds)?;
-            }
+            row(&mut out, &double, &task, args.seconds)?;
         }
     }
     Ok(Done::Completed)
@@ -109,12 +125,13 @@ fn row<T: Real>(
     };
     writeln!(
         out,
-        "| {pass} | {precision} | {} | {atoms} | {:.2} | {:.2} | {:.0} | {:.2} | {speed} |",
+        "| {pass} | {precision} | {} | {atoms} | {:.2} | {:.2} | {:.0} | {:.2} | {:.0} | {speed} |",
         task.n_threads,
         1e3 * timing.pass_s,
         1e3 * timing.products_s,
         timing.gigaflop / timing.products_s,
         timing.efficiency,
+        1e-6 * timing.n_bytes as f64,
     )
 }
 

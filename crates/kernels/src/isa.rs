@@ -5,6 +5,7 @@
 
 use crate::Real;
 use crate::vector::{Array, Vector};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What a back end computes with.
 pub trait Isa {
@@ -92,7 +93,15 @@ pub enum Backend {
     Portable,
 }
 
-/// The widest back end this processor has.
+/// The widest back end in use, as its number.
+static WIDEST: AtomicU8 = AtomicU8::new(Backend::Avx512 as u8);
+
+/// Uses no wider back end than this from now on, in the whole process: to measure the others.
+pub fn restrict(widest: Backend) {
+    WIDEST.store(widest as u8, Ordering::Relaxed);
+}
+
+/// The widest back end this processor has, or what [`restrict`] has left of them.
 pub fn backend() -> Backend {
     #[cfg(test)]
     if let Some(forced) = FORCED.get() {
@@ -100,14 +109,16 @@ pub fn backend() -> Backend {
     }
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f")
+        let is_used = |candidate: Backend| candidate as u8 >= WIDEST.load(Ordering::Relaxed);
+        if is_used(Backend::Avx512)
+            && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
         {
             return Backend::Avx512;
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        if is_used(Backend::Avx2) && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             return Backend::Avx2;
         }
     }

@@ -25,7 +25,7 @@ pub use angular::{angular_backward, angular_features};
 pub use attention::{
     AttentionShape, triangular_attention, triangular_attention_backward, triangular_attention_naive,
 };
-pub use isa::{Backend, backend};
+pub use isa::{Backend, backend, restrict};
 pub use linear::{
     Operands, add_linear_input_gradient, library_product, linear, linear_input_gradient,
     linear_weight_gradient,

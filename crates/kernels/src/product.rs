@@ -8,7 +8,7 @@
 use crate::Real;
 use crate::isa::{Isa, dispatched};
 use crate::rows::{Layout, Rows, RowsMut};
-use crate::vector::Vector;
+use crate::vector::{LINE_BYTES, Vector, prefetch};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -159,7 +159,25 @@ unsafe fn by_panel<I: Isa, T: Real, const V: usize>(
     // SAFETY: forwarded from the caller.
     unsafe {
         copy_panel::<I, T, V>(task, rhs, panel);
+        ask_for_next_panel(task, dst.n_columns, rhs);
         tiles::<I, T, V, Single>(task, dst, Steps::new(lhs, task.rows.start, task.steps.start), panel);
+    }
+}
+
+/// Asks for the next panel's elements of the rhs to be brought near while this one's are multiplied: weights come from
+/// far where rows are few, and the copy would wait for them.
+#[inline(always)]
+fn ask_for_next_panel<T>(task: &Task, n_columns: usize, rhs: Strided<'_, T>) {
+    let next = task.columns.end..n_columns.min(task.columns.end + task.columns.len());
+    let (first, n, stride, len) = if rhs.row == 1 {
+        (task.steps.start + next.start * rhs.column, next.len(), rhs.column, task.steps.len())
+    } else {
+        (task.steps.start * rhs.row + next.start, task.steps.len(), rhs.row, next.len())
+    };
+    for row in 0..n {
+        for element in (0..len).step_by(LINE_BYTES / size_of::<T>()) {
+            prefetch(rhs.data.as_ptr().wrapping_add(first + row * stride + element));
+        }
     }
 }
 

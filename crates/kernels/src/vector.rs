@@ -73,6 +73,21 @@ pub(crate) const MOST_LANES: usize = 16;
 /// Lanes of the portable back end.
 const PORTABLE_LANES: usize = 8;
 
+/// Bytes of a line of a cache.
+pub(crate) const LINE_BYTES: usize = 64;
+
+/// Asks for the line of an address to be brought into the second-level cache; changes nothing.
+#[inline(always)]
+pub(crate) fn prefetch<T>(from: *const T) {
+    // SAFETY: every x86-64 processor has the instruction, and it reads nothing that a program can see, from anywhere.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(from.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = from;
+}
+
 /// Lanes in an array; `FUSED` says whether multiply-add is one instruction here.
 #[derive(Clone, Copy)]
 pub struct Array<T, const FUSED: bool>([T; PORTABLE_LANES]);

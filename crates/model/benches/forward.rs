@@ -1,10 +1,12 @@
-//! Forward and forward + backward passes of the full-size model on one thread, beside its matrix products alone.
+//! Forward and forward + backward passes on one thread: of the full-size model beside its matrix products alone, and of
+//! the built-in architecture as training has them, without rounding and with.
 //!
-//! The ratio of `products` to `forward` is the share of its time that a pass spends in matrix products.
+//! The ratio of `products` to `forward` is the share of its time that a pass spends in matrix products. `mdet bench`
+//! prints the table of `benches/record`.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use mdet_kernels::linear;
-use mdet_model::{Frequencies, Model, ModelConfig, Molecule, Network, Tape};
+use mdet_kernels::{Operands, linear};
+use mdet_model::{Frequencies, Model, ModelConfig, Molecule, Network, Rounding, Tape};
 use std::hint::black_box;
 
 /// A zigzag chain of carbon and hydrogen.
@@ -72,5 +74,50 @@ fn passes(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, passes);
+/// Gradients of groups of structures of the corpus's sizes, median 17 atoms.
+fn training(criterion: &mut Criterion) {
+    let built_in = ModelConfig {
+        n_layers: 6,
+        width: 96,
+        n_heads: 6,
+        n_gaussians: 64,
+        n_frequencies: 6,
+        ..ModelConfig::published()
+    };
+    let network: Network<f32> = Model::random(built_in, Frequencies::Integer, 1)
+        .and_then(|model| model.network())
+        .expect("the sizes are valid");
+    let groups = [&[9, 10, 11, 12][..], &[17, 15], &[22], &[18, 13], &[25], &[20, 9]];
+    let chains: Vec<Vec<_>> =
+        groups.iter().map(|group| group.iter().map(|&n| molecule(n)).collect()).collect();
+    let mut group = criterion.benchmark_group("built-in architecture, f32, one thread, forward + backward");
+    group.sample_size(20);
+    let (given, rounded) = (Operands::AsGiven, Operands::Rounded);
+    for (name, forward, backward) in
+        [("none", given, given), ("backward", given, rounded), ("all", rounded, rounded)]
+    {
+        let mut tape = Tape::rounding(Rounding { forward, backward });
+        let mut gradient = vec![0.0; network.values().len()];
+        group.bench_function(BenchmarkId::new("rounding", name), |bench| {
+            bench.iter(|| {
+                for chains in &chains {
+                    let molecules = chains.iter().map(|(numbers, positions_bohr)| Molecule {
+                        numbers,
+                        positions_bohr,
+                        charge: 0,
+                        multiplicity: 1,
+                    });
+                    let molecules: Vec<Molecule<'_>> = molecules.collect();
+                    let n_atoms: usize = molecules.iter().map(|m| m.numbers.len()).sum();
+                    let mut forces = vec![0.0; 3 * n_atoms];
+                    network.forward(black_box(&molecules), &mut tape, &mut forces);
+                    network.backward(&molecules, &mut tape, &forces, &mut gradient, None);
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, passes, training);
 criterion_main!(benches);

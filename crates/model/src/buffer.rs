@@ -30,6 +30,11 @@ pub(crate) fn resized<T: Real>(buffer: &mut Buffer<T>, len: usize) -> &mut [T] {
     buffer
 }
 
+/// Bytes that some buffers hold.
+pub(crate) fn n_bytes<'a, T: 'a>(buffers: impl IntoIterator<Item = &'a Buffer<T>>) -> usize {
+    buffers.into_iter().map(|buffer| size_of::<T>() * buffer.memory.len()).sum()
+}
+
 impl<T> Deref for Buffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {

@@ -75,6 +75,8 @@ pub struct Timing {
     pub efficiency: f64,
     /// Floating-point operations of the products, in units of 10⁹.
     pub gigaflop: f64,
+    /// Working memory of all threads together.
+    pub n_bytes: usize,
 }
 
 /// Measures a task for about `seconds`, at least three rounds.
@@ -115,6 +117,7 @@ pub fn measure<T: Real>(network: &Network<T>, task: &Task, seconds: f64) -> Timi
         products_s: median(rounds.iter().map(|round| round.1)),
         efficiency: median(rounds.iter().map(|round| round.1 / round.0)),
         gigaflop: products.gigaflop(),
+        n_bytes: workers.iter().map(|worker| worker.tape.n_bytes()).sum(),
     }
 }
 

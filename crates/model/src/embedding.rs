@@ -7,14 +7,15 @@
 //! W_c is applied once per atom, not per edge: a row-major `[d, 2d]` matrix is also a `[2d, d]` one whose rows
 //! alternate between the part for i and the part for j.
 
-use crate::buffer::{Buffer, resized};
+use crate::buffer::{Buffer, n_bytes, resized};
 use crate::geometry::position_gradient;
 use crate::group::{Group, Keep, Molecule};
 use crate::layout::{CHARGE_ROW_OF_NEUTRAL, N_CONFIGURATION_COLUMNS};
 use crate::network::Network;
 use mdet_kernels::{
-    RadialBasis, Real, add_bias, add_column_sums, angular_backward, angular_features, bias_gelu,
-    gelu_backward, linear, linear_input_gradient, linear_weight_gradient, radial_backward, radial_features,
+    Operands, RadialBasis, Real, Rows, RowsMut, Start, add_bias, add_column_sums, angular_backward,
+    angular_features, bias_gelu, gelu_backward, linear, linear_input_gradient, linear_weight_gradient,
+    radial_backward, radial_features,
 };
 use std::ops::Range;
 
@@ -29,6 +30,13 @@ pub(crate) struct EmbeddingTape<T> {
     hidden: Buffer<T>,
     activated: Buffer<T>,
     fourier: Buffer<T>,
+}
+
+impl<T> EmbeddingTape<T> {
+    pub fn n_bytes(&self) -> usize {
+        let Self { node, edge, configuration, composed_node, gaussians, hidden, activated, fourier } = self;
+        n_bytes([node, edge, configuration, composed_node, gaussians, hidden, activated, fourier])
+    }
 }
 
 fn radial_basis<T: Real>(net: &Network<T>) -> RadialBasis<'_, T> {
@@ -139,6 +147,7 @@ pub(crate) fn backward<T: Real>(
     net: &Network<T>,
     molecules: &[Molecule<'_>],
     group: &Group,
+    operands: Operands,
     tape: &mut EmbeddingTape<T>,
     dx: &[T],
     gradient: &mut [T],
@@ -150,17 +159,22 @@ pub(crate) fn backward<T: Real>(
         add_column_sums(dx, &mut gradient[bias.clone()]);
     }
     nodes_backward(net, group, tape, dx, gradient);
-    linear_weight_gradient(d, n_fourier, dx, &tape.fourier, &mut gradient[layout.directional.weight.clone()]);
+    let rows = Rows::row_major(dx, d);
+    let dw = &mut gradient[layout.directional.weight.clone()];
+    operands.weight_gradient(n_fourier, rows, &tape.fourier, dw);
 
     // The edge vectors and the composed nodes are used no more: their memory serves the gradients.
     let dhidden = resized(&mut tape.edge, group.n_edges() * k);
-    linear_input_gradient(d, k, dx, net.view(&layout.radial[1].weight), dhidden);
+    let w = net.view(&layout.radial[1].weight);
+    operands.input_gradient(rows, w, Start::Zero, RowsMut::row_major(dhidden, k));
     gelu_backward(&tape.hidden, dhidden, &mut tape.activated);
-    linear_weight_gradient(d, k, dx, &tape.activated, &mut gradient[layout.radial[1].weight.clone()]);
+    operands.weight_gradient(k, rows, &tape.activated, &mut gradient[layout.radial[1].weight.clone()]);
     add_column_sums(dhidden, &mut gradient[layout.radial[0].bias.clone()]);
-    linear_weight_gradient(k, k, dhidden, &tape.gaussians, &mut gradient[layout.radial[0].weight.clone()]);
+    let dhidden = Rows::row_major(dhidden, k);
+    operands.weight_gradient(k, dhidden, &tape.gaussians, &mut gradient[layout.radial[0].weight.clone()]);
     let dgaussians = &mut tape.activated;
-    linear_input_gradient(k, k, dhidden, net.view(&layout.radial[0].weight), dgaussians);
+    let w = net.view(&layout.radial[0].weight);
+    operands.input_gradient(dhidden, w, Start::Zero, RowsMut::row_major(dgaussians, k));
     let mut ddistances = vec![0.0; group.n_edges()];
     let (front, back) = gradient.split_at_mut(layout.gaussian_widths.start);
     radial_backward(

@@ -25,7 +25,8 @@ pub(crate) enum Keep {
     Output,
 }
 
-/// Rows of a block that stays in the second-level cache from kernel to kernel.
+/// Rows of a block that stays near from kernel to kernel. 258 and 344 make less than 1 % of difference to forward passes
+/// of the full-size model on 9 to 118 atoms, in a tuning run on one machine with 1 MB of second-level cache.
 const BLOCK_ROWS: usize = 516;
 
 impl Keep {

@@ -2,7 +2,7 @@
 //!
 //!   y = W_o·TriangularAttention(LN(x));  z = LN(x + y);  x' = LN(z + W_2·GELU(W_1 z + b_1) + b_2)
 
-use crate::buffer::{Buffer, resized};
+use crate::buffer::{Buffer, n_bytes, resized};
 use crate::group::{Group, Keep};
 use crate::layout::{LayerViews, NormViews};
 use crate::network::Network;
@@ -35,6 +35,11 @@ impl<T: Real> LayerTape<T> {
     pub fn attention(&self) -> Vec<T> {
         self.aggregated.iter().zip(self.input.iter()).map(|(&sum, &x)| sum - x).collect()
     }
+
+    pub fn n_bytes(&self) -> usize {
+        let Self { input, qkvv, gathered, aggregated, hidden, output_sum } = self;
+        n_bytes([input, qkvv, gathered, aggregated, hidden, output_sum])
+    }
 }
 
 /// Row buffers that all layers share.
@@ -45,6 +50,13 @@ pub(crate) struct LayerScratch<T> {
     wide: Buffer<T>,
     qkvv: Buffer<T>,
     attention: Buffer<T>,
+}
+
+impl<T> LayerScratch<T> {
+    pub fn n_bytes(&self) -> usize {
+        let Self { narrow, other_narrow, wide, qkvv, attention } = self;
+        n_bytes([narrow, other_narrow, wide, qkvv, attention])
+    }
 }
 
 /// The molecule's share of a buffer of `per_edge` elements per row.

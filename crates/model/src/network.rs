@@ -1,6 +1,6 @@
 //! The network: one arena of parameters, and the passes over a ragged group of molecules.
 
-use crate::buffer::{Buffer, resized};
+use crate::buffer::{Buffer, n_bytes, resized};
 use crate::embedding::{self, EmbeddingTape};
 use crate::group::{Group, Keep, Molecule};
 use crate::layer::{self, LayerScratch, LayerTape};
@@ -23,10 +23,10 @@ pub struct Network<T> {
     pub(crate) polar: Vec<f64>,
 }
 
-/// What the layers' matrix products, the bulk of the work, may do to their factors.
+/// What the matrix products over edges, the bulk of the work, may do to their factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rounding {
-    /// In [`Network::forward`].
+    /// In the layers of [`Network::forward`].
     pub forward: Operands,
     /// In [`Network::backward`].
     pub backward: Operands,
@@ -167,20 +167,13 @@ impl<T: Real> Network<T> {
         assert_eq!((dforces.len(), gradient.len()), (3 * group.n_atoms(), self.values.len()));
         assert_eq!((molecules.len(), tape.layers.len()), (group.atoms.len(), self.config.n_layers));
         let dx = resized(&mut tape.dx, group.n_edges() * self.config.width);
-        readout::backward(self, group, &mut tape.readout, dforces, dx, gradient);
+        let operands = tape.rounding.backward;
+        readout::backward(self, group, operands, &mut tape.readout, dforces, dx, gradient);
         for (views, layer) in self.layout.layers.iter().zip(&tape.layers).rev() {
-            layer::backward(
-                self,
-                views,
-                group,
-                tape.rounding.backward,
-                layer,
-                &mut tape.scratch,
-                dx,
-                gradient,
-            );
+            layer::backward(self, views, group, operands, layer, &mut tape.scratch, dx, gradient);
         }
-        embedding::backward(self, molecules, group, &mut tape.embedding, dx, gradient, dpositions);
+        let tape = &mut tape.embedding;
+        embedding::backward(self, molecules, group, operands, tape, dx, gradient, dpositions);
     }
 
     /// Force Jacobian ∂f/∂r of one molecule, `[3n, 3n]` row-major (rows force, columns position components),
@@ -213,6 +206,13 @@ impl<T: Real> Tape<T> {
         T: Default,
     {
         Self { rounding, ..Self::default() }
+    }
+
+    /// Bytes it holds, but for what grows with the atoms and not with their square.
+    pub fn n_bytes(&self) -> usize {
+        let layers: usize = self.layers.iter().map(LayerTape::n_bytes).sum();
+        let rest = self.embedding.n_bytes() + self.scratch.n_bytes() + self.readout.n_bytes();
+        layers + rest + n_bytes([&self.dx])
     }
 
     /// Named intermediates of the last forward pass, for comparison with the authors' model: `node`, `edge`,

@@ -6,14 +6,15 @@
 //!
 //! W_2 is linear, so it acts once per atom on sums of r, not on every edge.
 
-use crate::buffer::{Buffer, resized};
+use crate::buffer::{Buffer, n_bytes, resized};
 use crate::group::{Group, Keep};
 use crate::layer::norm_backward;
 use crate::layout::LinearViews;
 use crate::network::Network;
 use mdet_kernels::{
-    Real, add_bias, add_column_sums, add_linear_input_gradient, bias_gelu, bias_relu, gelu_backward,
-    layer_norm, linear, linear_input_gradient, linear_weight_gradient, relu_backward,
+    Operands, Real, Rows, RowsMut, Start, add_bias, add_column_sums, add_linear_input_gradient, bias_gelu,
+    bias_relu, gelu_backward, layer_norm, linear, linear_input_gradient, linear_weight_gradient,
+    relu_backward,
 };
 
 /// What the backward pass needs of pooling and head.
@@ -37,6 +38,13 @@ pub(crate) struct ReadoutTape<T> {
     head_activated: [Buffer<T>; 2],
     /// Gradients of per-atom rows, two in turn.
     node_gradients: [Buffer<T>; 2],
+}
+
+impl<T> ReadoutTape<T> {
+    /// Without the rows of atoms, which are few.
+    pub fn n_bytes(&self) -> usize {
+        n_bytes([&self.input, &self.edge, &self.rectified])
+    }
 }
 
 /// Reads `tape.input`, writes the forces `[n_atoms, 3]` in Hartree/Bohr.
@@ -134,6 +142,7 @@ fn for_both_atoms(
 pub(crate) fn backward<T: Real>(
     net: &Network<T>,
     group: &Group,
+    operands: Operands,
     tape: &mut ReadoutTape<T>,
     dforces: &[T],
     dx: &mut [T],
@@ -173,13 +182,14 @@ pub(crate) fn backward<T: Real>(
     );
     linear_input_gradient(d, d, current, net.view(&layout.node[0].weight), next);
     norm_backward(net, &layout.node_norm, &tape.pool_sum, next, &[], current, gradient);
-    pool_backward(net, group, tape, dx, gradient);
+    pool_backward(net, group, operands, tape, dx, gradient);
 }
 
 /// From the gradient of the pooled sum, in `tape.node_gradients[1]`, to dx.
 fn pool_backward<T: Real>(
     net: &Network<T>,
     group: &Group,
+    operands: Operands,
     tape: &mut ReadoutTape<T>,
     dx: &mut [T],
     gradient: &mut [T],
@@ -220,8 +230,10 @@ fn pool_backward<T: Real>(
         }
     }
     add_bias_gradient(rectified, &layout.pool[0].bias, gradient);
-    linear_weight_gradient(2 * d, d, rectified, &tape.edge, &mut gradient[layout.pool[0].weight.clone()]);
-    linear_input_gradient(2 * d, d, rectified, net.view(&layout.pool[0].weight), &mut tape.edge);
+    let rectified = Rows::row_major(rectified, 2 * d);
+    operands.weight_gradient(d, rectified, &tape.edge, &mut gradient[layout.pool[0].weight.clone()]);
+    let dedge = RowsMut::row_major(&mut tape.edge, d);
+    operands.input_gradient(rectified, net.view(&layout.pool[0].weight), Start::Zero, dedge);
     norm_backward(net, &layout.pool_norm, &tape.input, &tape.edge, &[], dx, gradient);
 }
 

@@ -55,7 +55,7 @@ pub struct TrainConfig {
     /// How gradients become steps.
     #[serde(default)]
     pub optimiser: OptimiserName,
-    /// Which of the layers' matrix products round their factors to bfloat16, where the processor multiplies it faster.
+    /// Which matrix products round their factors to bfloat16, where the processor multiplies it faster.
     #[serde(default)]
     pub rounding: Rounding,
     /// Decoupled weight decay.
@@ -121,7 +121,7 @@ pub enum OptimiserName {
     Muon,
 }
 
-/// Which matrix products of the layers multiply bfloat16 (8 bits of mantissa) on processors that are twice as fast at it;
+/// Which matrix products over edges multiply bfloat16 (8 bits of mantissa) on processors that are twice as fast at it;
 /// sums, parameters and all else stay f32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -131,7 +131,7 @@ pub enum Rounding {
     None,
     /// Those of the gradients.
     Backward,
-    /// Those of the forces too. Validation is exact.
+    /// Those of the layers' forces too, whose rounding shows in the training loss. Validation is exact.
     All,
 }
 
