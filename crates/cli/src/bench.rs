@@ -25,6 +25,11 @@ pub(crate) struct BenchArgs {
     /// The published architecture (192 wide, 12 layers) with random weights in place of a model.
     #[arg(long, conflicts_with = "model")]
     published: bool,
+    /// Only molecules of these sizes, forward and, in batches, forward and backward.
+    ///
+    /// Example: --atoms 24,87
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1000))]
+    atoms: Vec<u16>,
     /// Use no wider vectors than these, if the processor has them; the library uses what it finds.
     #[arg(long, value_name = "INSTRUCTIONS")]
     instructions: Option<Instructions>,
@@ -89,10 +94,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Done, AnyError> {
     let threads: &[usize] = if most > 1 { &[1, 2] } else { &[1] };
     let double: Network<f64> = network.to_precision();
     for &n_threads in threads {
-        let molecules = SIZES.iter().map(|&n| Task::molecule(n, n_threads));
-        let batches = [&SIZES[..1], &SIZES[1..2], &SIZES[2..3], &MIXED[..]];
-        let batches = batches.iter().map(|sizes| Task::batch(sizes, BATCH_ROWS, n_threads));
-        for task in molecules.chain(batches) {
+        for task in tasks(&args.atoms, n_threads) {
             if stop.load(Ordering::Relaxed) {
                 return Ok(Done::Interrupted);
             }
@@ -101,6 +103,23 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Done, AnyError> {
         }
     }
     Ok(Done::Completed)
+}
+
+/// The lines of the table: every size on its own, then batches; of each size asked for, or of three and a mixed one.
+fn tasks(atoms: &[u16], n_threads: usize) -> Vec<Task> {
+    let sizes: Vec<usize> = match atoms {
+        [] => SIZES.to_vec(),
+        _ => atoms.iter().map(|&n| usize::from(n)).collect(),
+    };
+    let mut batches: Vec<&[usize]> = sizes.chunks(1).collect();
+    if atoms.is_empty() {
+        batches.truncate(3);
+        batches.push(&MIXED);
+    }
+    // A structure for every thread, however large it is.
+    let n_rows = |sizes: &[usize]| BATCH_ROWS.max(n_threads * sizes[0] * sizes[0]);
+    let molecules = sizes.iter().map(|&n| Task::molecule(n, n_threads));
+    molecules.chain(batches.into_iter().map(|batch| Task::batch(batch, n_rows(batch), n_threads))).collect()
 }
 
 /// Measures and prints one line of the table.
