@@ -176,6 +176,16 @@ impl<T: Real> Network<T> {
         embedding::backward(self, molecules, group, operands, tape, dx, gradient, dpositions);
     }
 
+    /// The part of [`Network::backward`] that is the force head's parameters, with the same bits; the last pass on `tape`
+    /// may have been [`Network::infer`] too.
+    ///
+    /// # Panics
+    /// When there was no pass on `tape`, or a length is wrong.
+    pub fn backward_head(&self, tape: &mut Tape<T>, dforces: &[T], gradient: &mut [T]) {
+        assert_eq!((dforces.len(), gradient.len()), (3 * tape.group.n_atoms(), self.values.len()));
+        readout::head_backward(self, &tape.group, &mut tape.readout, dforces, gradient);
+    }
+
     /// Force Jacobian ∂f/∂r of one molecule, `[3n, 3n]` row-major (rows force, columns position components),
     /// Hartree/Bohr², exact: one backward pass per row.
     ///

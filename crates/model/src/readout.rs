@@ -138,14 +138,12 @@ fn for_both_atoms(
     }
 }
 
-/// From dforces to dx, adding the parameters' gradients to `gradient`.
-pub(crate) fn backward<T: Real>(
+/// From dforces to the gradient of p, in `tape.node_gradients[0]`, adding that of the head's parameters to `gradient`.
+pub(crate) fn head_backward<T: Real>(
     net: &Network<T>,
     group: &Group,
-    operands: Operands,
     tape: &mut ReadoutTape<T>,
     dforces: &[T],
-    dx: &mut [T],
     gradient: &mut [T],
 ) {
     let (d, layout, n_atoms) = (net.config.width, &net.layout, group.n_atoms());
@@ -167,7 +165,21 @@ pub(crate) fn backward<T: Real>(
     }
     resized(next, n_atoms * d);
     norm_backward(net, &layout.head_norm, &tape.pooled, current, &[], next, gradient);
+}
 
+/// From dforces to dx, adding the parameters' gradients to `gradient`.
+pub(crate) fn backward<T: Real>(
+    net: &Network<T>,
+    group: &Group,
+    operands: Operands,
+    tape: &mut ReadoutTape<T>,
+    dforces: &[T],
+    dx: &mut [T],
+    gradient: &mut [T],
+) {
+    head_backward(net, group, tape, dforces, gradient);
+    let (d, layout) = (net.config.width, &net.layout);
+    let [next, current] = &mut tape.node_gradients;
     add_bias_gradient(next, &layout.node[1].bias, gradient);
     linear_weight_gradient(d, d, next, &tape.node_rectified, &mut gradient[layout.node[1].weight.clone()]);
     linear_input_gradient(d, d, next, net.view(&layout.node[1].weight), current);
