@@ -77,9 +77,13 @@ enum Verb {
 enum Done {
     Completed,
     Interrupted,
+    /// Another process of the run has said why.
+    FailedElsewhere,
 }
 
 fn main() -> ExitCode {
+    // Whoever reads the output has seen enough when it is closed: the program ends as any other does then.
+    sigpipe::reset();
     let done = match Cli::parse().verb {
         Verb::Md(args) => md::run(&args),
         Verb::Opt(args) => opt::run(&args),
@@ -99,17 +103,12 @@ fn main() -> ExitCode {
     match done {
         Ok(Done::Completed) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(130),
-        // Whoever read the output has seen enough.
-        Err(error) if is_closed_pipe(error.as_ref()) => ExitCode::SUCCESS,
+        Ok(Done::FailedElsewhere) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("mdet: error: {}", one_line(error.as_ref()));
             ExitCode::FAILURE
         }
     }
-}
-
-fn is_closed_pipe(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// An error and its causes on one line; a cause that the line above already ends with is not said twice.

@@ -3,11 +3,12 @@
 use crate::config::configured;
 use crate::input::at;
 use crate::progress::Progress as Bar;
-use crate::{AnyError, Done, interrupt};
+use crate::{AnyError, Done, interrupt, one_line};
 use clap::Args;
 use mdet_core::atomic_write;
+use mdet_model::Model;
 use mdet_report::learning_curves;
-use mdet_train::{Job, Metrics, Progress, TrainConfig, read_metrics};
+use mdet_train::{Job, Metrics, Progress, Ranks, StartErrors, TrainConfig, read_metrics};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -19,6 +20,9 @@ use std::sync::atomic::Ordering;
 /// minutes. Ctrl-C saves and ends (exit code 130); --resume goes on as if nothing had happened.
 ///
 /// Paths in the configuration are relative to where the command runs.
+///
+/// Built with the feature mpi, `mpirun -n K mdet train …` trains on K processes, of one machine or of several that see
+/// the same files: each computes a share of every step, and the first prints and writes. docs/training.md says more.
 ///
 /// Example: mdet train run.toml -o run --set n_steps=5000
 #[derive(Args)]
@@ -64,29 +68,66 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Done, AnyError> {
     carry_out(config, &folder, &args.run)
 }
 
-/// Runs a configuration in its folder, or only checks it.
+/// Runs a configuration in its folder, or only checks it. Of several processes the first prints.
 pub(crate) fn carry_out(config: TrainConfig, folder: &Path, args: &RunArgs) -> Result<Done, AnyError> {
-    if !args.dry_run {
-        check_folder(folder, args.resume)?;
-    }
+    let ranks = Ranks::launched()?;
     let stop = interrupt::flag()?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.map_or(0, usize::from)).build()?;
-    let job = pool.install(|| Job::prepare(config))?;
-    describe(&job);
-    if args.dry_run {
-        if let Some(errors) = pool.install(|| job.start_errors())? {
-            let mae = |errors: mdet_train::ForceErrors| Some(errors.component_mae_mev_per_angstrom);
-            let (training, validation) = (mae(errors.training), errors.validation.and_then(mae));
-            println!("{}", start_line(training, validation));
+    let prepare = || {
+        if ranks.is_first() && !args.dry_run {
+            check_folder(folder, args.resume)?;
         }
-        println!("\n{}", toml::to_string(&job.config)?);
+        Ok::<_, AnyError>(pool.install(|| Job::prepare(config))?)
+    };
+    let Some(job) = ranks.agree(prepare())? else { return Ok(Done::FailedElsewhere) };
+    if ranks.is_first() {
+        describe(&job, &ranks);
+    }
+    if args.dry_run {
+        let errors = pool.install(|| job.start_errors(&ranks))?;
+        if ranks.is_first() {
+            print_dry(&job, errors)?;
+        }
         return Ok(Done::Completed);
     }
     let mut bar = None;
-    let model = pool.install(|| job.run(folder, &stop, &mut |progress| show(progress, &mut bar)))?;
-    if let Some(bar) = &bar {
-        bar.finish();
+    let mut report = |progress: &Progress| {
+        if ranks.is_first() {
+            show(progress, &mut bar);
+        }
+    };
+    let model = match pool.install(|| job.run(folder, &ranks, &stop, &mut report)) {
+        Ok(model) => model,
+        Err(error) if error.is_shared() && !ranks.is_first() => return Ok(Done::FailedElsewhere),
+        Err(error) => {
+            if ranks.size() > 1 && !error.is_shared() {
+                // The others wait for this process, so that it ends them, after its last words.
+                eprintln!("mdet: error: {}", one_line(&error));
+                ranks.abort();
+            }
+            return Err(error.into());
+        }
+    };
+    let is_stopped = ranks.any(stop.load(Ordering::Relaxed));
+    if ranks.is_first() {
+        if let Some(bar) = &bar {
+            bar.finish();
+        }
+        print_end(&job, &model, folder)?;
     }
+    Ok(if is_stopped { Done::Interrupted } else { Done::Completed })
+}
+
+fn print_dry(job: &Job, errors: Option<StartErrors>) -> Result<(), AnyError> {
+    if let Some(errors) = errors {
+        let mae = |errors: mdet_train::ForceErrors| Some(errors.component_mae_mev_per_angstrom);
+        println!("{}", start_line(mae(errors.training), errors.validation.and_then(mae)));
+    }
+    println!("\n{}", toml::to_string(&job.config)?);
+    Ok(())
+}
+
+fn print_end(job: &Job, model: &Model, folder: &Path) -> Result<(), AnyError> {
     for error in &model.card.validation {
         println!(
             "{:<13} {:.1} meV/Å per component, {:.1} per atom, on {} structures",
@@ -101,7 +142,7 @@ pub(crate) fn carry_out(config: TrainConfig, folder: &Path, args: &RunArgs) -> R
     if !job.validation.is_empty() {
         println!("best          {}", folder.join("best.safetensors").display());
     }
-    Ok(if stop.load(Ordering::Relaxed) { Done::Interrupted } else { Done::Completed })
+    Ok(())
 }
 
 /// Learning curves of the run so far, beside its metrics.
@@ -128,7 +169,7 @@ fn check_folder(folder: &Path, resume: bool) -> Result<(), AnyError> {
     Err(format!("{}: {problem}", folder.display()).into())
 }
 
-fn describe(job: &Job) {
+fn describe(job: &Job, ranks: &Ranks) {
     let config = &job.config;
     println!("training      {}", job.model.card.trained_on);
     match (config.hold_out > 0.0, job.validation.len()) {
@@ -148,6 +189,9 @@ fn describe(job: &Job) {
         config.structures_per_step,
         config.copies
     );
+    if ranks.size() > 1 {
+        println!("processes     {}, with a share of every step each", ranks.size());
+    }
     for warning in &job.warnings {
         eprintln!("mdet: warning: {warning}");
     }

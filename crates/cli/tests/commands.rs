@@ -332,3 +332,30 @@ fn an_interrupt_ends_the_run_with_complete_files() {
     let frames = mdet_data::read_file(&folder.path().join("m-md/trajectory.xyz")).unwrap();
     assert_eq!(frames.len(), rows);
 }
+
+#[test]
+#[cfg(not(feature = "mpi"))]
+fn training_without_mpi_is_not_started_several_times() {
+    let folder = folder_with("m.xyz", WATER.as_bytes());
+    let output = Command::new(env!("CARGO_BIN_EXE_mdet"))
+        .current_dir(folder.path())
+        .env("OMPI_COMM_WORLD_SIZE", "2")
+        .args(["finetune", "built-in", "m.xyz"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("one of 2 processes (OMPI_COMM_WORLD_SIZE)"), "{stderr}");
+}
+
+#[test]
+fn commands_end_quietly_when_their_output_is_closed() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures/corpus.npz");
+    for arguments in [&["data", "info", data][..], &["model", "list"], &["bench", "--seconds", "0.01"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mdet"));
+        let output = command.args(arguments).stdout(writer).output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{arguments:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Which structures a step sees, and in which orientations: a function of (seed, step) alone.
 
+use crate::Ranks;
 use crate::permutation::Permutation;
 use mdet_core::constants::{BOHR_IN_ANGSTROM, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM};
 use mdet_core::{Purpose, RandomStream, Rotation};
@@ -51,6 +52,15 @@ impl Sample {
     }
 }
 
+/// One rank's share of a step's samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Share {
+    /// The rank's own.
+    pub samples: Vec<Sample>,
+    /// Atoms of all ranks' samples together.
+    pub n_atoms: usize,
+}
+
 /// Largest structures of a curriculum's first step.
 const FIRST_N_ATOMS: usize = 8;
 
@@ -98,16 +108,31 @@ impl<'a> Batches<'a> {
 
     /// The samples of a step, counted from 0.
     pub fn at_step(&mut self, step: u64) -> Vec<Sample> {
+        self.share_at_step(step, &Ranks::alone()).samples
+    }
+
+    /// A rank's share of the samples of a step, counted from 0: together the ranks have what one process has alone.
+    ///
+    /// Structures are dealt out by size, so that the ranks have about the same to do.
+    pub fn share_at_step(&mut self, step: u64, ranks: &Ranks) -> Share {
         let stream = RandomStream { seed: self.seed, purpose: Purpose::Augmentation, replica: 0 };
         let mut generator = stream.at_step(step);
-        let mut samples = Vec::with_capacity(self.structures_per_step * self.copies);
-        for index in self.structures_at(step) {
-            let structure = self.dataset.get(index);
-            for _ in 0..self.copies {
-                samples.push(Sample::new(&structure, &Rotation::random_or_reflection(&mut generator)));
+        let structures = self.structures_at(step);
+        let n_atoms = |&index: &usize| self.dataset.n_atoms(index);
+        let mut by_size: Vec<usize> = (0..structures.len()).collect();
+        by_size.sort_by_key(|&place| n_atoms(&structures[place]));
+        let mut is_own = vec![false; structures.len()];
+        by_size.into_iter().skip(ranks.rank()).step_by(ranks.size()).for_each(|place| is_own[place] = true);
+        let mut samples = Vec::with_capacity((self.structures_per_step * self.copies).div_ceil(ranks.size()));
+        for (&index, is_own) in structures.iter().zip(is_own) {
+            let rotations: Vec<Rotation> =
+                (0..self.copies).map(|_| Rotation::random_or_reflection(&mut generator)).collect();
+            if is_own {
+                let structure = self.dataset.get(index);
+                samples.extend(rotations.iter().map(|rotation| Sample::new(&structure, rotation)));
             }
         }
-        samples
+        Share { samples, n_atoms: self.copies * structures.iter().map(n_atoms).sum::<usize>() }
     }
 
     /// Which structures of the data set a step sees.

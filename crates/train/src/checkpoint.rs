@@ -1,6 +1,6 @@
 //! The state of a run in one safetensors file, for an exact resume: parameters, moments, average, step, best error.
 
-use crate::Optimiser;
+use crate::{Optimiser, Ranks};
 use mdet_core::atomic_write;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 use std::path::{Path, PathBuf};
@@ -102,6 +102,20 @@ impl State {
         }
         self.optimiser.n_steps = u64::from_le_bytes(eight("steps", steps.data())?);
         Ok(())
+    }
+}
+
+impl State {
+    /// Every rank gets the first one's.
+    pub fn share(&mut self, ranks: &Ranks) {
+        ranks.broadcast(&mut self.values);
+        ranks.broadcast(&mut self.average);
+        ranks.broadcast(&mut self.optimiser.first);
+        ranks.broadcast(&mut self.optimiser.second);
+        // Exact below 2⁵³ steps.
+        let mut numbers = [self.optimiser.n_steps as f64, self.best];
+        ranks.broadcast(&mut numbers);
+        (self.optimiser.n_steps, self.best) = (numbers[0] as u64, numbers[1]);
     }
 }
 

@@ -58,6 +58,12 @@ pub enum TrainError {
         /// The model file.
         path: PathBuf,
     },
+    /// The processes of a run do not see the same files.
+    #[error("process {rank} has other data or another configuration than process 0: all need the same files")]
+    OtherJob {
+        /// The process, from 0.
+        rank: usize,
+    },
     /// The training data hold no structure.
     #[error("data: expected labelled structures, found none")]
     NoStructures,
@@ -98,6 +104,11 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// Whether every rank of a run has this error at the same step.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::NotFinite { .. })
+    }
+
     /// A model's error with its file; the system's errors name the file themselves.
     pub(crate) fn model(path: &Path) -> impl Fn(ModelError) -> Self {
         let path = path.to_path_buf();

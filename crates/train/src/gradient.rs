@@ -6,7 +6,7 @@
 //! Within a slot, structures of like size are evaluated in groups of a bounded number of edge rows, so that neither
 //! memory nor Σ N³ of what is evaluated at once grows with the batch: it is that of a group, or of the largest structure.
 
-use crate::{Loss, Sample};
+use crate::{Loss, Sample, Trained};
 use mdet_kernels::Real;
 use mdet_model::{Molecule, Network, Rounding, Tape};
 use rayon::prelude::*;
@@ -23,6 +23,7 @@ const SUM_CHUNK: usize = 16_384;
 #[derive(Debug)]
 pub struct BatchGradient<T> {
     objective: Loss,
+    trained: Trained,
     slots: Vec<Slot<T>>,
     total: Vec<T>,
 }
@@ -37,27 +38,29 @@ struct Slot<T> {
 }
 
 impl<T: Real> BatchGradient<T> {
-    /// Buffers for `network` and the loss, with passes that may round.
-    pub fn new(network: &Network<T>, objective: Loss, rounding: Rounding) -> Self {
+    /// Buffers for `network`, the loss, passes that may round, and the parameters whose gradient is asked for: that of others
+    /// is zero.
+    pub fn new(network: &Network<T>, objective: Loss, rounding: Rounding, trained: Trained) -> Self {
         let len = network.values().len();
         let tape = || Tape::rounding(rounding);
         let slot = || Slot { tape: tape(), gradient: vec![T::ZERO; len], ..Slot::default() };
         Self {
             objective,
+            trained,
             slots: (0..N_SLOTS).map(|_| slot()).collect(),
             total: vec![T::ZERO; network.layout().n_trainable()],
         }
     }
 
-    /// The batch's loss in Hartree/Bohr and its gradient by the trainable parameters, on the current thread pool.
-    pub fn compute(&mut self, network: &Network<T>, samples: &[Sample]) -> (f64, &mut [T]) {
-        let n_atoms = samples.iter().map(|sample| sample.numbers.len()).sum();
+    /// The loss in Hartree/Bohr of a batch of `n_atoms` atoms, as far as `samples` make it (all of the batch, or a
+    /// rank's share), and its gradient by the trainable parameters, on the current thread pool.
+    pub fn compute(&mut self, network: &Network<T>, samples: &[Sample], n_atoms: usize) -> (f64, &mut [T]) {
         let mut by_size: Vec<&Sample> = samples.iter().collect();
         by_size.sort_by_key(|sample| std::cmp::Reverse(sample.n_edges()));
-        let objective = self.objective;
+        let (objective, trained) = (self.objective, self.trained);
         self.slots.par_iter_mut().enumerate().for_each(|(index, slot)| {
             let dealt: Vec<&Sample> = by_size.iter().skip(index).step_by(N_SLOTS).copied().collect();
-            slot.compute(network, objective, &dealt, n_atoms);
+            slot.compute(network, objective, trained, &dealt, n_atoms);
         });
         let slots = &self.slots;
         self.total.par_chunks_mut(SUM_CHUNK).enumerate().for_each(|(chunk, total)| {
@@ -74,7 +77,14 @@ impl<T: Real> BatchGradient<T> {
 }
 
 impl<T: Real> Slot<T> {
-    fn compute(&mut self, network: &Network<T>, objective: Loss, samples: &[&Sample], n_atoms: usize) {
+    fn compute(
+        &mut self,
+        network: &Network<T>,
+        objective: Loss,
+        trained: Trained,
+        samples: &[&Sample],
+        n_atoms: usize,
+    ) {
         self.gradient.fill(T::ZERO);
         self.loss = 0.0;
         let mut rest = samples;
@@ -90,9 +100,17 @@ impl<T: Real> Slot<T> {
                 group.iter().flat_map(|sample| sample.forces.iter().copied()).collect();
             self.forces.resize(3 * reference.len(), T::ZERO);
             self.dforces.resize(3 * reference.len(), T::ZERO);
-            network.forward(&molecules, &mut self.tape, &mut self.forces);
-            self.loss += objective.of(&self.forces, &reference, n_atoms, &mut self.dforces);
-            network.backward(&molecules, &mut self.tape, &self.dforces, &mut self.gradient, None);
+            let Self { tape, forces, dforces, gradient, loss } = self;
+            match trained {
+                Trained::All => network.forward(&molecules, tape, forces),
+                // Without a way back through the body.
+                Trained::Head => network.infer(&molecules, 1, tape, forces),
+            }
+            *loss += objective.of(forces, &reference, n_atoms, dforces);
+            match trained {
+                Trained::All => network.backward(&molecules, tape, dforces, gradient, None),
+                Trained::Head => network.backward_head(tape, dforces, gradient),
+            }
             rest = later;
         }
     }

@@ -1,7 +1,7 @@
 //! A run before its first step: configuration, data and start model, read and checked; nothing is written.
 
 use crate::coverage::Coverage;
-use crate::{ForceErrors, TrainConfig, TrainError, validate};
+use crate::{ForceErrors, Ranks, TrainConfig, TrainError, validate};
 use mdet_core::{Purpose, RandomStream};
 use mdet_data::{Dataset, shared_frames};
 use mdet_model::{Card, Model, Network};
@@ -85,17 +85,18 @@ impl Job {
     }
 
     /// Component errors of the model to begin with, on at most `validation_structures` of either set; `None` when its
-    /// parameters are random.
+    /// parameters are random. All ranks call this together.
     ///
     /// # Errors
     /// Never, for a prepared job.
-    pub fn start_errors(&self) -> Result<Option<StartErrors>, TrainError> {
+    pub fn start_errors(&self, ranks: &Ranks) -> Result<Option<StartErrors>, TrainError> {
         if self.config.start.is_none() {
             return Ok(None);
         }
         let network: Network<f32> = self.model.network().map_err(crate::ConfigError::from)?;
         let errors = |dataset: &Dataset| {
-            validate(&network, dataset, &evenly_spaced(dataset.len(), self.config.validation_structures))
+            let indices = evenly_spaced(dataset.len(), self.config.validation_structures);
+            validate(&network, dataset, &indices, ranks)
         };
         let validation = (!self.validation.is_empty()).then(|| errors(&self.validation));
         Ok(Some(StartErrors { training: errors(&self.dataset), validation }))

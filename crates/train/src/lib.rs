@@ -1,10 +1,8 @@
 //! Training MD-ET: batches with rotated copies, force losses, AdamW and Muon, and a resumable run from
-//! random parameters or from a model's.
+//! random parameters or from a model's, in one process or in several (feature `mpi`).
 //!
 //! Read in this order: [`TrainConfig`] what is asked for, [`Job`] what is read and checked before the first step, then
 //! `run.rs`, the loop.
-//!
-//! Deliberately absent so far: several machines.
 
 mod batch;
 mod checkpoint;
@@ -12,6 +10,7 @@ mod config;
 mod coverage;
 mod error;
 mod events;
+mod folder;
 mod gradient;
 mod job;
 mod loss;
@@ -20,10 +19,11 @@ mod model_card;
 mod muon;
 mod optimiser;
 mod permutation;
+mod ranks;
 mod run;
 mod validate;
 
-pub use batch::{Batches, Sample};
+pub use batch::{Batches, Sample, Share};
 pub use checkpoint::CheckpointError;
 pub use config::{ConfigError, OptimiserName, Rounding, Schedule, TrainConfig, Trained};
 pub use error::TrainError;
@@ -33,5 +33,6 @@ pub use loss::Loss;
 pub use metrics::{Metrics, Progress, read_metrics};
 pub use muon::Matrix;
 pub use optimiser::{Optimiser, clip_to_norm, learning_rate};
+pub use ranks::{Ranks, RanksError};
 pub use run::train;
 pub use validate::{ForceErrors, validate};

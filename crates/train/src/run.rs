@@ -1,25 +1,17 @@
-//! A training run in its folder: the loop and its checkpoints.
+//! A training run: the loop, what a step changes, and when it is measured and saved.
 //!
-//! | file | content |
-//! |---|---|
-//! | `config.toml` | the resolved configuration |
-//! | `metrics.jsonl` | one JSON object per report |
-//! | `events.out.tfevents.0.mdet` | the same for TensorBoard |
-//! | `MODEL_CARD.md` | what the model is |
-//! | `state.safetensors` | everything a resume needs |
-//! | `model.safetensors` | the averaged parameters as a model, at the last checkpoint |
-//! | `best.safetensors` | the same where the validation error was lowest so far |
+//! On several processes ([`Ranks`]) each takes its share of a batch and of the validation structures; gradients and
+//! sums of errors are added over all of them, and then every one takes the same step. The first alone has a folder.
 
 use crate::checkpoint::State;
+use crate::folder::RunFolder;
 use crate::gradient::BatchGradient;
 use crate::job::evenly_spaced;
-use crate::metrics::{Metrics, MetricsFile, Window};
-use crate::model_card::markdown;
+use crate::metrics::{Metrics, Window};
 use crate::{
-    Batches, ConfigError, Job, Matrix, Optimiser, OptimiserName, Progress, Sample, TrainConfig, TrainError,
-    Trained, clip_to_norm, learning_rate, validate,
+    Batches, ConfigError, Job, Matrix, Optimiser, OptimiserName, Progress, Ranks, Sample, TrainConfig,
+    TrainError, Trained, clip_to_norm, learning_rate, validate,
 };
-use mdet_core::atomic_write;
 use mdet_data::composition;
 use mdet_model::{Layout, Model, Network, Tape, Tensor, ValidationError};
 use std::ops::Range;
@@ -30,7 +22,7 @@ use std::time::Instant;
 /// Most steps between two lines of metrics.
 const LINE_EVERY: u64 = 50;
 
-/// Prepares and runs a configuration: [`Job::prepare`], [`Job::run`].
+/// Prepares and runs a configuration in this process: [`Job::prepare`], [`Job::run`].
 ///
 /// # Errors
 /// As theirs.
@@ -40,43 +32,52 @@ pub fn train(
     stop: &AtomicBool,
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Model, TrainError> {
-    Job::prepare(config.clone())?.run(folder, stop, report)
+    Job::prepare(config.clone())?.run(folder, &Ranks::alone(), stop, report)
 }
 
 impl Job {
     /// Trains in `folder`, from its last checkpoint if there is one, on the current thread pool; `report` hears of
-    /// every step. When `stop` becomes true the run saves its state after the step and returns.
+    /// every step. When `stop` becomes true, on any of the ranks, the run saves its state after the step and returns.
+    ///
+    /// Every one of `ranks` calls this with the same job. `folder` is the first's; the others touch no file.
     ///
     /// A start model is measured before the first step; `report` hears of that as step 0.
     ///
     /// # Errors
-    /// [`TrainError`]; the folder's last checkpoint stays valid.
+    /// [`TrainError`]; the folder's last checkpoint stays valid. Unless it [is shared](TrainError::is_shared), the other
+    /// ranks still wait for this one.
     pub fn run(
         &self,
         folder: &Path,
+        ranks: &Ranks,
         stop: &AtomicBool,
         report: &mut dyn FnMut(&Progress),
     ) -> Result<Model, TrainError> {
         let config = &self.config;
-        let mut run = Run::open(self, folder)?;
+        self.check_ranks(ranks)?;
+        let mut run = Run::open(self, folder, ranks)?;
         run.measure_start(report)?;
         let (n_structures, copies) = (config.structures_per_step, config.copies);
         let mut batches =
             Batches::new(&self.dataset, n_structures, copies, config.curriculum_steps, config.seed);
-        let mut gradient = BatchGradient::new(&run.network, config.loss, config.rounding.into());
+        let (objective, rounding) = (config.loss, config.rounding.into());
+        let mut gradient = BatchGradient::new(&run.network, objective, rounding, config.trained);
         let mut window = Window::new();
         let mut last_checkpoint = Instant::now();
-        while run.optimiser.n_steps < config.n_steps && !stop.load(Ordering::Relaxed) {
+        while run.optimiser.n_steps < config.n_steps && !ranks.any(stop.load(Ordering::Relaxed)) {
             let step = run.optimiser.n_steps;
-            let samples = batches.at_step(step);
-            let (loss, gradient) = gradient.compute(&run.network, &samples);
-            let norm = clip_to_norm(&mut gradient[run.trained.clone()], config.clip_norm);
+            let batch = batches.share_at_step(step, ranks);
+            let (loss, gradient) = gradient.compute(&run.network, &batch.samples, batch.n_atoms);
+            let loss = ranks.sum_of(loss);
+            let trained = &mut gradient[run.trained.clone()];
+            ranks.sum(trained);
+            let norm = clip_to_norm(trained, config.clip_norm);
             if !(loss.is_finite() && norm.is_finite()) {
                 let batch = run.describe(&batches.structures_at(step));
                 return Err(TrainError::NotFinite { step, loss, norm, batch });
             }
             run.step(gradient);
-            window.add(loss, norm, samples.len());
+            window.add(loss, norm, n_structures * copies);
             run.report(step + 1, &mut window, report)?;
             if last_checkpoint.elapsed().as_secs_f64() > 60.0 * config.checkpoint_minutes {
                 run.checkpoint()?;
@@ -90,13 +91,27 @@ impl Job {
         run.checkpoint()?;
         Ok(run.model)
     }
+
+    /// Whether this rank has the first one's configuration and data.
+    fn check_ranks(&self, ranks: &Ranks) -> Result<(), TrainError> {
+        let text = toml::to_string(&self.config).expect("a configuration is plain data");
+        let own = [
+            f64::from(crc32c::crc32c(text.as_bytes())),
+            self.dataset.len() as f64,
+            self.validation.len() as f64,
+        ];
+        let mut first = own;
+        ranks.broadcast(&mut first);
+        if own == first { Ok(()) } else { Err(TrainError::OtherJob { rank: ranks.rank() }) }
+    }
 }
 
 /// The moving parts of a run.
 struct Run<'a> {
     job: &'a Job,
-    folder: &'a Path,
-    metrics: MetricsFile,
+    ranks: &'a Ranks,
+    /// The first rank's.
+    folder: Option<RunFolder>,
     network: Network<f32>,
     /// The parameters that are trained.
     trained: Range<usize>,
@@ -108,22 +123,9 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn open(job: &'a Job, folder: &'a Path) -> Result<Self, TrainError> {
+    fn open(job: &'a Job, folder: &Path, ranks: &'a Ranks) -> Result<Self, TrainError> {
         let config = &job.config;
-        let io = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| TrainError::Io { path, source }
-        };
-        std::fs::create_dir_all(folder).map_err(io(folder))?;
-        let config_path = folder.join("config.toml");
-        let text = toml::to_string(config).expect("a configuration is plain data");
-        match std::fs::read_to_string(&config_path) {
-            Ok(found) if !continues(&found, config) => {
-                return Err(TrainError::OtherRun { path: config_path });
-            }
-            Ok(found) if found == text => {}
-            _ => atomic_write(&config_path, text.as_bytes()).map_err(io(&config_path))?,
-        }
+        let folder = ranks.is_first().then(|| RunFolder::open(folder, config)).transpose()?;
         let model = job.model.clone();
         let network: Network<f32> = model.network().map_err(ConfigError::from)?;
         let trained = trained(network.layout(), config.trained);
@@ -132,20 +134,22 @@ impl<'a> Run<'a> {
             OptimiserName::Muon => inner_matrices(network.layout(), &trained),
         };
         let optimiser = Optimiser::muon(trained.len(), config.weight_decay, matrices);
-        let metrics = MetricsFile::new(folder);
-        let mut run = Self { job, folder, metrics, network, trained, optimiser, model, best: f64::INFINITY };
-        let state_path = folder.join("state.safetensors");
-        if state_path.exists() {
-            let mut state = run.state();
-            state.read(&state_path)?;
-            let n_trainable = state.average.len();
-            run.network.trainable_mut().copy_from_slice(&state.values[..n_trainable]);
-            run.model.values[..n_trainable].copy_from_slice(&state.average);
-            (run.optimiser, run.best) = (state.optimiser, state.best);
-        } else {
+        let mut run = Self { job, ranks, folder, network, trained, optimiser, model, best: f64::INFINITY };
+        let mut state = run.state();
+        if let Some(folder) = &run.folder {
+            folder.read_state(&mut state)?;
+        }
+        state.share(ranks);
+        let n_trainable = state.average.len();
+        run.network.trainable_mut().copy_from_slice(&state.values[..n_trainable]);
+        run.model.values[..n_trainable].copy_from_slice(&state.average);
+        (run.optimiser, run.best) = (state.optimiser, state.best);
+        if run.optimiser.n_steps == 0 {
             run.checkpoint()?;
         }
-        run.metrics.cut(run.optimiser.n_steps)?;
+        if let Some(folder) = &run.folder {
+            folder.metrics.cut(run.optimiser.n_steps)?;
+        }
         Ok(run)
     }
 
@@ -160,7 +164,7 @@ impl<'a> Run<'a> {
         if self.optimiser.n_steps > 0 {
             return Ok(());
         }
-        let Some(errors) = self.job.start_errors()? else { return Ok(()) };
+        let Some(errors) = self.job.start_errors(self.ranks)? else { return Ok(()) };
         let validation = errors.validation.map(|errors| errors.component_mae_mev_per_angstrom);
         self.note_error(validation)?;
         let metrics = Metrics {
@@ -168,8 +172,10 @@ impl<'a> Run<'a> {
             validation_mae_mev_per_angstrom: validation,
             ..Metrics::now(0)
         };
-        self.metrics.cut(0)?;
-        self.metrics.append(&metrics)?;
+        if let Some(folder) = &self.folder {
+            folder.metrics.cut(0)?;
+            folder.metrics.append(&metrics)?;
+        }
         let n_steps = self.job.config.n_steps;
         report(&Progress { step: 0, n_steps, eta_s: f64::NAN, metrics, is_logged: true });
         Ok(())
@@ -211,7 +217,9 @@ impl<'a> Run<'a> {
         }
         let is_logged = done.is_multiple_of(LINE_EVERY) || is_last || (due && self.error().is_some());
         if is_logged {
-            self.metrics.append(&metrics)?;
+            if let Some(folder) = &self.folder {
+                folder.metrics.append(&metrics)?;
+            }
             *window = Window::new();
         }
         let eta_s = s_per_step * (config.n_steps - done) as f64;
@@ -228,7 +236,10 @@ impl<'a> Run<'a> {
     fn note_error(&mut self, error: Option<f64>) -> Result<(), TrainError> {
         if let Some(error) = error.filter(|error| *error < self.best) {
             self.best = error;
-            self.write_model("best.safetensors")?;
+            self.describe_origin();
+            if let Some(folder) = &self.folder {
+                folder.write_model("best.safetensors", &self.model)?;
+            }
         }
         Ok(())
     }
@@ -241,7 +252,7 @@ impl<'a> Run<'a> {
         let ions: Vec<usize> = all.iter().copied().filter(|&i| validation.get(i).charge != 0).collect();
         let kinds = [("validation structures", all), ("validation ions", ions)];
         let measured = kinds.into_iter().filter(|(_, indices)| !indices.is_empty()).map(|(on, indices)| {
-            let errors = validate(&averaged, validation, &indices);
+            let errors = validate(&averaged, validation, &indices, self.ranks);
             ValidationError {
                 on: on.into(),
                 n_structures: errors.n_structures,
@@ -253,24 +264,19 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Saves the model and then the state, so that a state never stands without its model.
+    /// Saves model, card and state, in the first rank's folder.
     fn checkpoint(&mut self) -> Result<(), TrainError> {
-        self.write_model("model.safetensors")?;
-        let path = self.folder.join("MODEL_CARD.md");
-        atomic_write(&path, markdown(&self.model).as_bytes())
-            .map_err(|source| TrainError::Io { path, source })?;
-        Ok(self.state().write(&self.folder.join("state.safetensors"))?)
+        self.describe_origin();
+        self.folder.as_ref().map_or(Ok(()), |folder| folder.checkpoint(&self.model, &self.state()))
     }
 
-    fn write_model(&mut self, name: &str) -> Result<(), TrainError> {
+    fn describe_origin(&mut self) {
         let TrainConfig { n_steps, structures_per_step, copies, .. } = &self.job.config;
         self.model.card.provenance = format!(
             "mdet {}, {} of {n_steps} steps of {structures_per_step} structures in {copies} orientations",
             if self.job.config.start.is_some() { "finetune" } else { "train" },
             self.optimiser.n_steps
         );
-        let path = self.folder.join(name);
-        self.model.write(&path).map_err(TrainError::model(&path))
     }
 
     fn rate(&self, step: u64) -> f64 {
@@ -296,26 +302,6 @@ impl<'a> Run<'a> {
         let more = if shown.len() > 8 { ", …" } else { "" };
         format!("{} structures, {} {what}: {}{more}", indices.len(), shown.len(), names.join(", "))
     }
-}
-
-/// Whether a run with the saved configuration can go on with `config`: its past steps are the same.
-///
-/// A run is made longer while its learning rate is constant; how often it is looked at changes nothing, and the rounding
-/// of products less than the choice of a batch.
-fn continues(saved: &str, config: &TrainConfig) -> bool {
-    toml::from_str::<TrainConfig>(saved).is_ok_and(|saved| {
-        let TrainConfig {
-            n_steps,
-            schedule,
-            checkpoint_minutes,
-            validation_structures,
-            validate_every,
-            rounding,
-            ..
-        } = *config;
-        let changed = TrainConfig { n_steps, schedule, rounding, ..saved };
-        TrainConfig { checkpoint_minutes, validation_structures, validate_every, ..changed } == *config
-    })
 }
 
 /// The range of the arena that is trained. The head's tensors are its end.

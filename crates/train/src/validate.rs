@@ -1,6 +1,6 @@
 //! Force errors of a network on a labelled data set.
 
-use crate::Sample;
+use crate::{Ranks, Sample};
 use mdet_core::Rotation;
 use mdet_core::constants::HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
 use mdet_data::Dataset;
@@ -18,9 +18,11 @@ pub struct ForceErrors {
     pub euclidean_mev_per_angstrom: f64,
 }
 
-/// Errors of the raw forces on the structures of `dataset` named by `indices`, as they lie.
-pub fn validate(network: &Network<f32>, dataset: &Dataset, indices: &[usize]) -> ForceErrors {
-    let sums: Vec<[f64; 3]> = indices
+/// Errors of the raw forces on the structures of `dataset` named by `indices`, as they lie; every rank takes a share
+/// and gets the whole result.
+pub fn validate(network: &Network<f32>, dataset: &Dataset, indices: &[usize], ranks: &Ranks) -> ForceErrors {
+    let own: Vec<usize> = indices.iter().skip(ranks.rank()).step_by(ranks.size()).copied().collect();
+    let sums: Vec<[f64; 3]> = own
         .par_chunks(32)
         .map(|chunk| {
             let mut tape = Tape::default();
@@ -39,8 +41,9 @@ pub fn validate(network: &Network<f32>, dataset: &Dataset, indices: &[usize]) ->
             sums
         })
         .collect();
-    let [n_atoms, absolute, euclidean] =
-        sums.iter().fold([0.0; 3], |total, s| std::array::from_fn(|k| total[k] + s[k]));
+    let mut total = sums.iter().fold([0.0; 3], |total, s| std::array::from_fn(|k| total[k] + s[k]));
+    ranks.sum(&mut total);
+    let [n_atoms, absolute, euclidean] = total;
     let unit = 1e3 * HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM / n_atoms;
     ForceErrors {
         n_structures: indices.len(),

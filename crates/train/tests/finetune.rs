@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
 use mdet_model::{Frequencies, Layout, Model, ModelConfig};
-use mdet_train::{Job, TrainConfig, TrainError, Trained, read_metrics};
+use mdet_train::{BatchGradient, Batches, Job, Loss, Ranks, TrainConfig, TrainError, Trained, read_metrics};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,7 +35,7 @@ fn config(folder: &Path, elements: &[u8]) -> TrainConfig {
 fn run(config: &TrainConfig, folder: &Path, stop_at: u64) -> Model {
     let stop = AtomicBool::new(false);
     let mut report = |p: &mdet_train::Progress| stop.store(p.step >= stop_at, Ordering::Relaxed);
-    Job::prepare(config.clone()).unwrap().run(folder, &stop, &mut report).unwrap()
+    Job::prepare(config.clone()).unwrap().run(folder, &Ranks::alone(), &stop, &mut report).unwrap()
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn step_0_reports_the_start_models_own_error_and_a_resumed_run_is_exact_without_
     let config = TrainConfig { hold_out: 2.0, ..config(folder.path(), &[]) };
     let job = Job::prepare(config.clone()).unwrap();
     assert_eq!((job.dataset.len(), job.validation.len(), job.warnings.len()), (4, 2, 0));
-    let errors = job.start_errors().unwrap().unwrap();
+    let errors = job.start_errors(&Ranks::alone()).unwrap().unwrap();
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
     let model = run(&config, &whole, u64::MAX);
     let lines = read_metrics(&whole.join("metrics.jsonl")).unwrap();
@@ -70,7 +70,8 @@ fn the_best_weights_are_those_of_the_lowest_validation_error() {
     let errors: Vec<f64> = lines.iter().filter_map(|line| line.validation_mae_mev_per_angstrom).collect();
     assert_eq!(errors.len(), 4, "{errors:?}");
     let best = TrainConfig { start: Some(out.join("best.safetensors")), ..config };
-    let best = Job::prepare(best).unwrap().start_errors().unwrap().unwrap().validation.unwrap();
+    let best =
+        Job::prepare(best).unwrap().start_errors(&Ranks::alone()).unwrap().unwrap().validation.unwrap();
     assert_eq!(best.component_mae_mev_per_angstrom, errors.iter().copied().fold(f64::INFINITY, f64::min));
 }
 
@@ -83,6 +84,30 @@ fn head_only_moves_the_heads_parameters_alone() {
     for tensor in Layout::new(&before.config).tensors() {
         let moved = before.values[tensor.range.clone()] != after.values[tensor.range.clone()];
         assert_eq!(moved, tensor.name.starts_with("heads."), "{}", tensor.name);
+    }
+}
+
+#[test]
+fn the_heads_gradient_alone_has_the_bits_that_it_has_in_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = Job::prepare(config(folder.path(), &[])).unwrap();
+    let network = job.model.network::<f32>().unwrap();
+    let share = Batches::new(&job.dataset, 6, 2, 0, 1).share_at_step(0, &Ranks::alone());
+    let gradient = |trained| {
+        let loss = Loss::Huber { delta_ev_per_angstrom: 0.1 };
+        let mut gradient = BatchGradient::new(&network, loss, Default::default(), trained);
+        let (loss, gradient) = gradient.compute(&network, &share.samples, share.n_atoms);
+        (loss, gradient.to_vec())
+    };
+    let ((of_all, all), (of_head, head)) = (gradient(Trained::All), gradient(Trained::Head));
+    assert_eq!(of_all.to_bits(), of_head.to_bits());
+    for tensor in network.layout().tensors().iter().filter(|tensor| tensor.range.end <= head.len()) {
+        let (head, all) = (&head[tensor.range.clone()], &all[tensor.range.clone()]);
+        if tensor.name.starts_with("heads.") {
+            assert!(head == all && head.iter().any(|&g| g != 0.0), "{}", tensor.name);
+        } else {
+            assert!(head.iter().all(|&g| g == 0.0), "{}", tensor.name);
+        }
     }
 }
 
@@ -113,7 +138,7 @@ fn a_loss_that_is_no_number_stops_the_run_names_the_batch_and_keeps_the_checkpoi
     let config = TrainConfig { learning_rate: 1e30, ..config(folder.path(), &[]) };
     let job = Job::prepare(config).unwrap();
     let out = folder.path().join("out");
-    let error = job.run(&out, &AtomicBool::new(false), &mut |_| ()).unwrap_err();
+    let error = job.run(&out, &Ranks::alone(), &AtomicBool::new(false), &mut |_| ()).unwrap_err();
     let TrainError::NotFinite { step, batch, .. } = &error else { panic!("{error}") };
     assert!(*step > 0 && batch.starts_with("2 structures, 2 with forces that are no numbers: "), "{error}");
     assert_eq!(Model::read(&out.join("model.safetensors")).unwrap().values, job.model.values);

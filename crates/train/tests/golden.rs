@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
 use mdet_model::{Model, Network, Rounding};
-use mdet_train::{BatchGradient, Loss, Optimiser, Sample, clip_to_norm};
+use mdet_train::{BatchGradient, Loss, Optimiser, Sample, Trained, clip_to_norm};
 use safetensors::SafeTensors;
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -44,15 +44,16 @@ fn five_adamw_steps_match_to_1e_8() {
     let close = |found: f64, expected: f64, what: &str| {
         assert!((found / expected - 1.0).abs() < 1e-8, "{what}: found {found}, expected {expected}");
     };
-    let mut gradients = BatchGradient::new(&network, Loss::Euclidean, Rounding::default());
+    let n_atoms = samples.iter().map(|sample| sample.numbers.len()).sum();
+    let mut gradients = BatchGradient::new(&network, Loss::Euclidean, Rounding::default(), Trained::All);
     let mut optimiser = Optimiser::adamw(network.layout().n_trainable(), 1e-7);
     for step in 0..5 {
-        let (loss, gradient) = gradients.compute(&network, &samples);
+        let (loss, gradient) = gradients.compute(&network, &samples, n_atoms);
         close(loss, expected("losses_before_each_step", step), "loss");
         let norm = clip_to_norm(gradient, 1.0);
         close(norm, expected("grad_norms_before_clip", step), "gradient norm");
         optimiser.step(network.trainable_mut(), gradient, 5e-4);
     }
-    let (loss, _) = gradients.compute(&network, &samples);
+    let (loss, _) = gradients.compute(&network, &samples, n_atoms);
     close(loss, reference["loss_after_5_steps"].as_f64().unwrap(), "loss after five steps");
 }
