@@ -6,6 +6,7 @@ use crate::{AnyError, Done};
 use clap::Args;
 use mdet_core::atomic_write;
 use mdet_core::{ForceField, Structure, elements};
+use mdet_data::split::PartOfSplit;
 use mdet_model::{Model, NetworkForceField};
 use mdet_report::{Judgement, Provenance, Record, View};
 use sha2::{Digest, Sha256};
@@ -147,8 +148,12 @@ pub(crate) fn result_file(
 
 /// A file or store that is read, with its SHA-256.
 pub(crate) fn input(path: &Path) -> Result<(String, String), AnyError> {
-    // A store is a folder; its manifest holds the checksums of what is in it.
-    let file = if path.is_dir() { path.join("store.json") } else { path.to_path_buf() };
+    // A store is a folder; its manifest holds the checksums of what is in it, and a split those of what it parts.
+    let file = match PartOfSplit::named(path) {
+        Some(part) => part.file,
+        None if path.is_dir() => path.join("store.json"),
+        None => path.to_path_buf(),
+    };
     let bytes = std::fs::read(&file).map_err(at(&file))?;
     Ok((path.display().to_string(), hex(&Sha256::digest(bytes))))
 }

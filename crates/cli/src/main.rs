@@ -77,7 +77,8 @@ enum Verb {
 enum Done {
     Completed,
     Interrupted,
-    /// Another process of the run has said why.
+    /// Another process of the run says why, and gives the exit code of all: a launcher ends them at the first that is
+    /// not 0, maybe before the words are out.
     FailedElsewhere,
 }
 
@@ -101,9 +102,8 @@ fn main() -> ExitCode {
         Verb::Finetune(args) => finetune::run(&args),
     };
     match done {
-        Ok(Done::Completed) => ExitCode::SUCCESS,
+        Ok(Done::Completed | Done::FailedElsewhere) => ExitCode::SUCCESS,
         Ok(Done::Interrupted) => ExitCode::from(130),
-        Ok(Done::FailedElsewhere) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("mdet: error: {}", one_line(error.as_ref()));
             ExitCode::FAILURE

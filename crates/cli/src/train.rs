@@ -108,13 +108,14 @@ pub(crate) fn carry_out(config: TrainConfig, folder: &Path, args: &RunArgs) -> R
             return Err(error.into());
         }
     };
-    let is_stopped = ranks.any(stop.load(Ordering::Relaxed));
     if ranks.is_first() {
         if let Some(bar) = &bar {
             bar.finish();
         }
         print_end(&job, &model, folder)?;
     }
+    // Together, after the first has written everything.
+    let is_stopped = ranks.any(stop.load(Ordering::Relaxed));
     Ok(if is_stopped { Done::Interrupted } else { Done::Completed })
 }
 

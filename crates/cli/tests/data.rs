@@ -100,3 +100,19 @@ fn split_warns_of_shared_frames_and_its_parts_are_files() {
         "expected 7 structures, found 6 left",
     );
 }
+
+#[test]
+fn a_part_of_a_split_is_trained_on_and_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    done(folder.path(), "split FIXTURES/rmd17_ethanol.npz -o s.json --part train=50% --part test=rest");
+    for arguments in [
+        "finetune built-in s.json#train --validation s.json#test --batch 2 --steps 1 -o run",
+        "eval run/model.safetensors s.json#test",
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mdet"));
+        let output = command.current_dir(folder.path()).args(arguments.split(' ')).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let result = std::fs::read_to_string(folder.path().join("eval-s.json")).unwrap();
+    assert!(result.contains("s.json#test"), "{result}");
+}

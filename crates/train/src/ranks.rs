@@ -117,10 +117,7 @@ impl Ranks {
     }
 
     /// Adds the values of all ranks, element by element; all get the same bits (MPI 4.0, section 6.9.6).
-    pub fn sum<T: Number>(&self, values: &mut [T])
-    where
-        T: Clone,
-    {
+    pub fn sum<T: Number + Clone>(&self, values: &mut [T]) {
         #[cfg(feature = "mpi")]
         if let Some(universe) = &self.universe {
             let own = values.to_vec();
