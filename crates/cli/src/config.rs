@@ -1,8 +1,97 @@
-//! Settings of a training run over those of its file: `--set key=value`.
+//! Configurations of training runs: read with the place of what is wrong, changed by `--set key=value`, and
+//! `mdet config`.
 
-use crate::AnyError;
+mod place;
+mod template;
+
+use crate::input::at;
+use crate::{AnyError, Done};
+use clap::{Args, Subcommand};
 use mdet_train::TrainConfig;
+use place::Place;
+use std::path::{Path, PathBuf};
 use toml::{Table, Value};
+
+#[derive(Subcommand)]
+pub(crate) enum ConfigVerb {
+    Template(TemplateArgs),
+    Check(CheckArgs),
+    /// Print the JSON schema (draft 2020-12) of a training configuration, for editors and other programs.
+    ///
+    /// Example: mdet config schema > mdet.schema.json
+    Schema,
+}
+
+/// Print a training configuration with every key explained.
+///
+/// Without --start it is the recipe of the built-in model, from random parameters; with --start the paper's recipe for
+/// fine-tuning. What it prints can be trained as it is, if DATA are there.
+///
+/// Example: mdet config template molecules.xyz > run.toml
+#[derive(Args)]
+pub(crate) struct TemplateArgs {
+    /// Files or stores to train on.
+    #[arg(value_name = "DATA", default_value = "data.xyz")]
+    data: Vec<PathBuf>,
+    /// Model to start from: a file, or `built-in`.
+    #[arg(long, value_name = "MODEL")]
+    start: Option<PathBuf>,
+}
+
+/// Check a training configuration, without reading its data.
+///
+/// What is wrong is said with file, line, key and what was expected, with exit code 1. `mdet train --dry-run` reads
+/// and checks the data too.
+///
+/// Example: mdet config check run.toml
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// The configuration.
+    #[arg(value_name = "RUN.toml")]
+    config: PathBuf,
+}
+
+pub(crate) fn run(verb: &ConfigVerb) -> Result<Done, AnyError> {
+    match verb {
+        ConfigVerb::Template(TemplateArgs { data, start }) => {
+            let config = match start {
+                Some(start) => TrainConfig::finetune(start.clone(), data.clone()),
+                None => TrainConfig::pretrain(data.clone()),
+            };
+            print!("{}", template::template(&config));
+        }
+        ConfigVerb::Check(CheckArgs { config: path }) => {
+            let config = read(path, &[])?;
+            println!(
+                "{}: sound; {} steps of {} structures in {} orientations",
+                path.display(),
+                config.n_steps,
+                config.structures_per_step,
+                config.copies
+            );
+        }
+        ConfigVerb::Schema => println!("{}", serde_json::to_string_pretty(&TrainConfig::schema())?),
+    }
+    Ok(Done::Completed)
+}
+
+/// The configuration of a file, with settings of the form `key=value` over it.
+///
+/// # Errors
+/// With the line and the key that are wrong.
+pub(crate) fn read(path: &Path, settings: &[String]) -> Result<TrainConfig, AnyError> {
+    let text = std::fs::read_to_string(path).map_err(at(path))?;
+    let place = Place { path, text: &text };
+    // Parsed on its own first: then an error has its line.
+    let parsed: Result<TrainConfig, _> = toml::from_str(&text);
+    if settings.is_empty() {
+        let config = parsed.map_err(|error| place.of_span(&error))?;
+        config.validate().map_err(|error| place.of_key(&error))?;
+        return Ok(config);
+    }
+    let table = toml::from_str(&text).map_err(|error| place.of_span(&error))?;
+    configured(table, settings).map_err(|error| format!("{}: {error}", path.display()).into())
+}
 
 /// The configuration of a table, with settings of the form `key=value` over it; dots lead into tables.
 pub(crate) fn configured(mut table: Table, settings: &[String]) -> Result<TrainConfig, AnyError> {
@@ -11,12 +100,8 @@ pub(crate) fn configured(mut table: Table, settings: &[String]) -> Result<TrainC
     }
     // By way of text, whose errors have a place: the line that is wrong.
     let text = toml::to_string(&table)?;
-    let config: TrainConfig = toml::from_str(&text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let line = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        let line = text[line..].lines().next().unwrap_or_default();
-        format!("{line}: {}", error.message())
-    })?;
+    let config: TrainConfig =
+        toml::from_str(&text).map_err(|error| place::line_and_message(&text, &error))?;
     config.validate()?;
     Ok(config)
 }

@@ -69,6 +69,9 @@ enum Verb {
     /// Look at, check, store and split data.
     #[command(subcommand)]
     Data(data::DataVerb),
+    /// Write, check and describe configurations of training runs.
+    #[command(subcommand)]
+    Config(config::ConfigVerb),
     Train(train::TrainArgs),
     Finetune(finetune::FinetuneArgs),
 }
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Verb::Model(verb) => model::run(&verb),
         Verb::Bench(args) => bench::run(&args),
         Verb::Data(verb) => data::run(&verb),
+        Verb::Config(verb) => config::run(&verb),
         Verb::Train(args) => train::run(&args),
         Verb::Finetune(args) => finetune::run(&args),
     };

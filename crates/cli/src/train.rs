@@ -1,6 +1,6 @@
 //! `mdet train`: a training run from a TOML file, in a folder that can be resumed. Also how any run is carried out.
 
-use crate::config::configured;
+use crate::config::read;
 use crate::input::at;
 use crate::progress::Progress as Bar;
 use crate::{AnyError, Done, interrupt, one_line};
@@ -27,7 +27,7 @@ use std::sync::atomic::Ordering;
 /// Example: mdet train run.toml -o run --set n_steps=5000
 #[derive(Args)]
 pub(crate) struct TrainArgs {
-    /// Configuration; configs/built-in.toml of the project is one.
+    /// Configuration; `mdet config template` prints one.
     #[arg(value_name = "RUN.toml")]
     config: PathBuf,
     #[command(flatten)]
@@ -58,12 +58,7 @@ pub(crate) struct RunArgs {
 }
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Done, AnyError> {
-    let text = std::fs::read_to_string(&args.config).map_err(at(&args.config))?;
-    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", args.config.display());
-    // Parsed on its own first: then an error tells its line.
-    toml::from_str::<TrainConfig>(&text).map_err(|error| named(&error))?;
-    let table = toml::from_str(&text).map_err(|error| named(&error))?;
-    let config = configured(table, &args.run.settings).map_err(|error| named(&error))?;
+    let config = read(&args.config, &args.run.settings)?;
     let folder = args.run.out.clone().unwrap_or_else(|| args.config.file_stem().unwrap_or_default().into());
     carry_out(config, &folder, &args.run)
 }

@@ -26,13 +26,14 @@ use crate::extent::{Counted, Extent};
 use crate::split::{PartOfSplit, Split};
 use crate::units::Units;
 use crate::{DataError, Dataset, FrameReader, Record, store};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
 /// What a user may have to say about a file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReadOptions {
     /// Units, where the file does not say.
@@ -42,7 +43,7 @@ pub struct ReadOptions {
 }
 
 /// Which labels of a file that has two sets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Labels {
     /// The file's own: of revised MD17 the recomputed PBE/def2-SVP ones.

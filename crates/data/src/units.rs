@@ -1,13 +1,14 @@
 //! Units of reference data, and their factors to Å and eV.
 
 use mdet_core::constants::{BOHR_IN_ANGSTROM, HARTREE_IN_EV, KCAL_PER_MOL_IN_EV};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// kJ/mol over kcal/mol, by the thermochemical calorie.
 const KJ_IN_KCAL: f64 = 1.0 / 4.184;
 
 /// The units of a file's lengths and energies; forces are in the one over the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Units {
     /// eV and Å.

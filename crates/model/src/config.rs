@@ -1,9 +1,10 @@
 //! The architecture's sizes: what a model file must say to be read.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a model predicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// The force on every atom.
@@ -11,24 +12,31 @@ pub enum Target {
 }
 
 /// Sizes and switches of one MD-ET architecture.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// Number of Edge Transformer layers.
+    #[schemars(range(min = 1, max = 65_536))]
     pub n_layers: usize,
     /// Width d of every edge vector; a multiple of `n_heads` and of 4.
+    #[schemars(range(min = 1, max = 65_536), extend("multipleOf" = 4))]
     pub width: usize,
     /// Attention heads.
+    #[schemars(range(min = 1, max = 65_536))]
     pub n_heads: usize,
     /// Gaussians of the radial basis.
+    #[schemars(range(min = 1, max = 65_536))]
     pub n_gaussians: usize,
     /// Fourier frequencies of each of the two angles.
+    #[schemars(range(min = 1, max = 65_536))]
     pub n_frequencies: usize,
     /// Hidden width of the feed-forward part over `width`.
+    #[schemars(range(min = 1, max = 65_536))]
     pub ffn_multiplier: usize,
     /// Atom 0 loses its electron-configuration term, as in the authors' public code. Only their checkpoints need it.
     pub first_atom_quirk: bool,
     /// What is predicted.
+    #[schemars(length(min = 1, max = 1))]
     pub targets: Vec<Target>,
 }
 

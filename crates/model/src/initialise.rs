@@ -6,10 +6,11 @@ use mdet_core::elements::MAX_ATOMIC_NUMBER;
 use mdet_core::{Purpose, RandomStream, electron_configuration};
 use rand::RngExt;
 use rand_distr::StandardNormal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which frequencies the Fourier features of the angles have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Frequencies {
     /// Geometric from π·10⁴ down to ½ (azimuth) and 1 (polar angle), as published.

@@ -6,14 +6,16 @@ use crate::Loss;
 use mdet_data::ReadOptions;
 use mdet_kernels::Operands;
 use mdet_model::{Frequencies, ModelConfig};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// What, on which data and how to train.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
     /// Files or stores to train on, of any format that `mdet data` reads.
+    #[schemars(length(min = 1))]
     pub data: Vec<PathBuf>,
     /// The same to measure errors on.
     #[serde(default)]
@@ -21,6 +23,7 @@ pub struct TrainConfig {
     /// Structures of `data` that are taken out of it, at random, to measure errors on: their number, or a share below
     /// 1 (then at most 1000). Without `validation` only.
     #[serde(default)]
+    #[schemars(range(min = 0.0))]
     pub hold_out: f64,
     /// What the files do not say themselves: units, which labels.
     #[serde(default)]
@@ -37,17 +40,21 @@ pub struct TrainConfig {
     /// What is made small.
     #[serde(default)]
     pub loss: Loss,
-    /// Structures per step; each is seen in `copies` orientations.
+    /// Structures per step; each is seen in `copies` orientations, so that a batch has their product.
+    #[schemars(range(min = 1))]
     pub structures_per_step: usize,
     /// Rotated and, half the time, reflected copies of each structure in a batch.
+    #[schemars(range(min = 1))]
     pub copies: usize,
     /// Optimiser steps in all.
+    #[schemars(range(min = 1))]
     pub n_steps: u64,
     /// First steps, in which the largest structure drawn grows from 8 atoms to the data's largest; 0 for none.
     pub curriculum_steps: u64,
     /// Steps over which the learning rate rises from zero.
     pub warmup_steps: u64,
-    /// Highest learning rate.
+    /// Highest learning rate, per step; Muon's matrices and AdamW's parameters share it.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
     /// How the learning rate falls to zero.
     #[serde(default)]
@@ -59,18 +66,23 @@ pub struct TrainConfig {
     /// from random parameters.
     #[serde(default)]
     pub rounding: Rounding,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay: the share of every parameter that a step takes away is this times the learning rate.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub weight_decay: f64,
-    /// Largest gradient norm; longer gradients are scaled down to it.
+    /// Largest norm of the gradient (of the loss in Hartree/Bohr); longer gradients are scaled down to it.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub clip_norm: f64,
     /// Decay per step of the averaged parameters, which are what is validated and saved; 0 for no average.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1))]
     pub ema_decay: f64,
     /// Seed of initialisation, order and rotations.
     pub seed: u64,
     /// Minutes between checkpoints.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub checkpoint_minutes: f64,
     /// Steps between measurements on validation structures.
     #[serde(default = "default_validate_every")]
+    #[schemars(range(min = 1))]
     pub validate_every: u64,
     /// Validation structures measured each time, evenly spaced; all of them are at the end.
     pub validation_structures: usize,
@@ -87,7 +99,7 @@ fn default_validate_every() -> u64 {
 }
 
 /// Which parameters are trained.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Trained {
     /// All of them.
@@ -98,7 +110,7 @@ pub enum Trained {
 }
 
 /// The learning rate after the warm-up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
     /// A cosine to zero over the whole run, as published.
@@ -106,13 +118,13 @@ pub enum Schedule {
     Cosine,
     /// Constant, then linear to zero (warm-up, stable, decay): a run can be made longer while it is constant.
     Trapezoid {
-        /// Steps of the fall at the end.
+        /// Steps of the linear fall to zero at the end.
         decay_steps: u64,
     },
 }
 
 /// The optimiser.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimiserName {
     /// AdamW for every parameter, as published.
@@ -127,7 +139,7 @@ pub enum OptimiserName {
 ///
 /// For a start from a trained model. From random parameters rounded gradients may not leave the first plateau: 300 steps
 /// of `configs/rmd17-ethanol-scratch.toml` went from 884 to 788 meV/Å without rounding, and stayed at 885 with `backward`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rounding {
     /// None.
@@ -171,7 +183,49 @@ pub enum ConfigError {
     Model(#[from] mdet_model::ConfigError),
 }
 
+impl ConfigError {
+    /// The key that is wrong, dots leading into tables; none where one is missing.
+    pub fn key(&self) -> Option<String> {
+        match self {
+            Self::Range { field, .. } => Some((*field).into()),
+            Self::NoModel => None,
+            Self::Model(error) => Some(format!("model.{}", error.field)),
+        }
+    }
+}
+
 impl TrainConfig {
+    /// JSON schema (draft 2020-12) of a configuration.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
+    /// The recipe that made the built-in model, from random parameters, with a twentieth of `data` held out.
+    pub fn pretrain(data: Vec<PathBuf>) -> Self {
+        Self {
+            start: None,
+            structures_per_step: 48,
+            copies: 1,
+            n_steps: 7200,
+            curriculum_steps: 3000,
+            learning_rate: 4e-3,
+            schedule: Schedule::Trapezoid { decay_steps: 2430 },
+            optimiser: OptimiserName::Muon,
+            ema_decay: 0.999,
+            validate_every: default_validate_every(),
+            frequencies: Some(Frequencies::Integer),
+            model: Some(ModelConfig {
+                n_layers: 6,
+                width: 96,
+                n_heads: 6,
+                n_gaussians: 64,
+                n_frequencies: 6,
+                ..ModelConfig::published()
+            }),
+            ..Self::finetune(PathBuf::new(), data)
+        }
+    }
+
     /// The paper's recipe for fine-tuning `start` (a file, or `built-in`) on `data`: 2000 steps of 125 structures in
     /// 2 orientations each.
     pub fn finetune(start: PathBuf, data: Vec<PathBuf>) -> Self {

@@ -12,10 +12,11 @@
 
 use mdet_core::constants::HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
 use mdet_kernels::Real;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What training makes small.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Loss {
     /// Mean Euclidean norm of an atom's error, as published.
@@ -27,7 +28,8 @@ pub enum Loss {
     Mse,
     /// Squared for small errors of a component, absolute for large ones.
     Huber {
-        /// δ, where the one becomes the other.
+        /// δ, where the one becomes the other, eV/Å.
+        #[schemars(extend("exclusiveMinimum" = 0))]
         delta_ev_per_angstrom: f64,
     },
 }
