@@ -171,7 +171,9 @@ fn ranks_share_sums_first_values_failures_and_the_job() {
         if rank == 1.0 {
             let error = job.run(&folder, &ranks, &AtomicBool::new(false), &mut |_| ()).unwrap_err();
             assert!(matches!(error, TrainError::OtherJob { rank: 1 }), "{error}");
-            eprintln!("rank 1: {error}");
+            // In one piece, between what mpirun writes.
+            let words = format!("rank 1: {error}");
+            eprintln!("{words}");
             ranks.abort();
         }
         job.run(&folder.join("run"), &ranks, &AtomicBool::new(false), &mut |_| ()).unwrap();
