@@ -71,7 +71,7 @@ struct Step {
 
 /// The programme. Words in capitals are files; a step with one that was not given is left out, `[…]` alone likewise.
 #[rustfmt::skip]
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { name: "accuracy",
         smoke: "eval MODEL DATA --limit 200",
         quick: "eval MODEL DATA",
@@ -86,12 +86,16 @@ const STEPS: [Step; 6] = [
         full: "judge lambda MODEL SERIES --loops 148" },
     Step { name: "drift",
         smoke: "judge drift MODEL ETHANOL --time 0.4ps --replicas 2",
-        quick: "judge drift MODEL OCTANE --time 4ps --replicas 2",
+        quick: "judge drift MODEL OCTANE --time 6ps --timestep 1fs --replicas 2",
         full: "judge drift MODEL OCTANE --time 500ps --replicas 4" },
     Step { name: "stability",
         smoke: "judge stability MODEL --reference REFERENCE --time 0.5ps --replicas 2",
         quick: "judge stability MODEL --reference REFERENCE --time 5ps --replicas 3",
         full: "judge stability MODEL --reference REFERENCE --time 300ps --replicas 5" },
+    Step { name: "observables",
+        smoke: "judge observables MODEL ETHANOL --time 0.2ps --equilibration 0.1ps --replicas 2 --bias 100",
+        quick: "judge observables MODEL ETHANOL --time 2.5ps --replicas 2 --bias 30,300",
+        full: "judge observables MODEL ETHANOL --time 100ps --replicas 4" },
     Step { name: "map",
         smoke: "judge map MODEL SERIES --limit 12 --max-atoms 16 --time 0.2ps [--training TRAINING]",
         quick: "judge map MODEL SERIES --limit 74 --max-atoms 24 --time 0.4ps [--training TRAINING]",
