@@ -155,7 +155,8 @@ pub struct Equivariance {
     pub structures: Vec<StructureEquivariance>,
     /// Distributions over structures: all, by domain, class and size, where there are several.
     pub groups: Vec<GroupEquivariance>,
-    /// Mean error along the force, by the force's direction in the laboratory, over all structures, meV/Å.
+    /// Mean error along the force, by the force's direction in the laboratory, over all structures but those
+    /// outside of the model's domain, meV/Å.
     pub bias_map_mev_per_angstrom: SphereMap,
 }
 
@@ -199,8 +200,10 @@ impl EquivarianceJudge {
                 rounding_mev_per_angstrom: rounded.deviation(per_base, |k| exact.of(k))?,
             })
         });
-        for (k, rotation) in rotations.iter().enumerate() {
-            self.map.add_errors(rotation, exact.of(k), &mean, MIN_FORCE);
+        if subject.inside_domain != Some(false) {
+            for (k, rotation) in rotations.iter().enumerate() {
+                self.map.add_errors(rotation, exact.of(k), &mean, MIN_FORCE);
+            }
         }
         let averages = AVERAGES.into_iter().filter(|&m| m <= per_base);
         self.structures.push(StructureEquivariance {

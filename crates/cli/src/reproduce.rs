@@ -82,7 +82,7 @@ const STEPS: [Step; 7] = [
         full: "judge equivariance MODEL SERIES --bases 8" },
     Step { name: "lambda",
         smoke: "judge lambda MODEL MOLECULES --loops 2",
-        quick: "judge lambda MODEL SERIES --limit 37 --loops 8",
+        quick: "judge lambda MODEL SERIES --limit 37 --loops 3",
         full: "judge lambda MODEL SERIES --loops 148" },
     Step { name: "drift",
         smoke: "judge drift MODEL ETHANOL --time 0.4ps --replicas 2",

@@ -196,9 +196,12 @@ impl Plot {
     /// The whole as a figure with a caption.
     pub fn figure(self, caption: &str) -> String {
         let [left, right, top, bottom] = AREA;
+        // Two columns, unless a label is longer than one of them, in the large letters of a small screen.
+        let is_long = self.legend.iter().any(|(_, _, label)| label.chars().count() > 20);
+        let n_columns = if is_long { 1 } else { 2 };
         let mut out = format!(
             r#"<figure><svg viewBox="0 0 {WIDTH} {}" role="img" aria-label="{}">"#,
-            HEIGHT + 20.0 * self.legend.len().div_ceil(2) as f64,
+            HEIGHT + 20.0 * self.legend.len().div_ceil(n_columns) as f64,
             escape(caption)
         );
         for tick in self.x.ticks() {
@@ -235,7 +238,10 @@ impl Plot {
             escape(&self.y.label)
         );
         for (index, (series, mark, label)) in self.legend.iter().enumerate() {
-            let (x, y) = (left + 240.0 * (index % 2) as f64, HEIGHT + 10.0 + 20.0 * (index / 2) as f64);
+            let (x, y) = (
+                left + 240.0 * (index % n_columns) as f64,
+                HEIGHT + 10.0 + 20.0 * (index / n_columns) as f64,
+            );
             let dash = ["", "7 3", "2 3", "9 3 2 3", "4 4", "1 2"][*series];
             let middle = y - 4.0;
             out += &match mark {

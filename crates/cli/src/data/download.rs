@@ -132,7 +132,7 @@ fn receive(source: &Source<'_>, part: &Path, expected: &Expected) -> Result<bool
         status => return Err(failed(&format!("expected the file, found status {status}"))),
     };
     let total = length.map(|length| start + length).or(expected.bytes);
-    let mut progress = Progress::new(total.unwrap_or(0));
+    let mut progress = Progress::resumed(start, total.unwrap_or(0));
     let (mut body, mut buffer, mut done) = (response.into_body().into_reader(), vec![0; 1 << 16], start);
     loop {
         if source.stop.load(Ordering::Relaxed) {

@@ -84,8 +84,9 @@ pub(crate) fn run(args: &DriftArgs) -> Result<Done, AnyError> {
         curl_orientations: args.curl_orientations,
     };
     let stop = interrupt::flag()?;
-    let mut progress = Progress::new(n_steps * conditions.len() as u64);
     let mut parts: Parts<(ConditionDrift, Vec<Vec<[f64; 3]>>)> = Parts::open(&judge.out, &judge.key()?)?;
+    let (n_done, n_all) = (parts.done.len() as u64, conditions.len() as u64);
+    let mut progress = Progress::resumed(n_steps * n_done, n_steps * n_all);
     for (condition, index) in conditions.iter().zip(0..).skip(parts.done.len()) {
         let name = &condition.name;
         let at = |step, temperature: f64| {

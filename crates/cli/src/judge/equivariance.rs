@@ -49,7 +49,8 @@ pub(crate) fn run(args: &EquivarianceArgs) -> Result<Done, AnyError> {
     let orientations = Orientations::new(set, usize::from(args.bases), args.reflections, judge.seed);
     let mut found = EquivarianceJudge::new(orientations);
     let stop = interrupt::flag()?;
-    let mut progress = Progress::new(items.len() as u64);
+    let costs = items.iter().map(|item| (item.structure.n_atoms() as f64).powi(2));
+    let mut progress = Progress::weighted(0, costs);
     for (done, (item, inside_domain)) in items.iter().zip(inside).enumerate() {
         if stop.load(Ordering::Relaxed) {
             return Ok(Done::Interrupted);

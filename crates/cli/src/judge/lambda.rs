@@ -40,7 +40,11 @@ pub(crate) fn run(args: &LambdaArgs) -> Result<Done, AnyError> {
     let inside = labelled::inside_domain(&judge.model.card, &items);
     let mut force_field = judge.double()?;
     let stop = interrupt::flag()?;
-    let mut progress = Progress::new(items.len() as u64);
+    // The loops of a structure call for some twenty times the forces of its Jacobian.
+    let loops = |index| if index < args.loops { 20.0 } else { 1.0 };
+    let costs = items.iter().enumerate();
+    let costs = costs.map(|(index, item)| loops(index) * (item.structure.n_atoms() as f64).powi(3));
+    let mut progress = Progress::weighted(0, costs);
     let (mut structures, mut works) = (Vec::new(), Vec::new());
     for (done, (item, inside_domain)) in items.iter().zip(inside).enumerate() {
         if stop.load(Ordering::Relaxed) {

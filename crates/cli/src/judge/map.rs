@@ -101,7 +101,8 @@ pub(crate) fn run(args: &MapArgs) -> Result<Done, AnyError> {
     }
     let stop = interrupt::flag()?;
     let mut parts: Parts<MappedMolecule> = Parts::open(&judge.out, &judge.key()?)?;
-    let mut progress = Progress::new(items.len() as u64);
+    let costs = items.iter().map(|item| (item.structure.n_atoms() as f64).powi(2));
+    let mut progress = Progress::weighted(parts.done.len(), costs);
     for (item, index) in items.iter().zip(0..).skip(parts.done.len()) {
         progress.at(index, || item.molecule.clone());
         let Some(molecule) = molecule(args, item, training.as_ref(), &judge, &stop)? else {

@@ -7,20 +7,28 @@ use mdet_analysis::sphere::SphereMap;
 use mdet_analysis::{Equivariance, Spread};
 
 pub(super) fn section(found: &Equivariance) -> Section {
-    let n = found.structures.len() as f64;
-    let mean = |pick: &dyn Fn(usize) -> f64| (0..found.structures.len()).map(pick).sum::<f64>() / n;
-    let error = mean(&|k| found.structures[k].error_mev_per_angstrom.mean);
-    let share = 100.0 * error / mean(&|k| found.structures[k].force_mev_per_angstrom);
-    let single = || found.structures.iter().filter_map(|s| s.single.as_ref());
-    let rounding =
-        single().map(|s| s.rounding_mev_per_angstrom.mean).sum::<f64>() / single().count().max(1) as f64;
+    let (outside, inside): (Vec<_>, Vec<_>) =
+        found.structures.iter().partition(|s| s.inside_domain == Some(false));
+    // A molecule that the model does not know says nothing of those that it does.
+    let (judged, unknown) = if inside.is_empty() { (&outside, &inside) } else { (&inside, &outside) };
+    let error = mean(judged, |s| s.error_mev_per_angstrom.mean);
+    let share = 100.0 * error / mean(judged, |s| s.force_mev_per_angstrom);
+    let single: Vec<_> = judged.iter().filter_map(|s| s.single.as_ref()).collect();
+    let rounding = mean(&single, |s| s.rounding_mev_per_angstrom.mean);
     let good = share < 0.1;
     let verdict = format!(
-        "Turning a molecule changes its forces by {error:.2} meV/Å on average ({share:.1} % of the force). Rounding to f32 changes them by {rounding:.4} meV/Å: {}.",
+        "Turning a molecule changes its forces by {error:.2} meV/Å on average ({share:.1} % of the force). Rounding to f32 changes them by {rounding:.4} meV/Å: {}.{}",
         if rounding < 0.1 * error {
             "the error is the model's, not the arithmetic's"
         } else {
             "the arithmetic matters here"
+        },
+        match unknown.len() {
+            0 => String::new(),
+            n => {
+                let error = mean(unknown, |s| s.error_mev_per_angstrom.mean);
+                format!(" {n} outside of the training domain, not counted in this: {error:.0} meV/Å.")
+            }
         }
     );
     let rows = found.structures.iter().take(40).map(|s| {
@@ -70,9 +78,8 @@ pub(super) fn section(found: &Equivariance) -> Section {
     for (k, s) in found.structures.iter().take(5).enumerate() {
         averaging = averaging.line(k, &s.name, averages.iter().map(|(m, errors)| (*m, errors[k])));
     }
-    let shares: Vec<f64> = (0..mdet_analysis::equivariance::MAX_L)
-        .map(|l| 100.0 * mean(&|k| found.structures[k].share_per_l[l]))
-        .collect();
+    let shares: Vec<f64> =
+        (0..mdet_analysis::equivariance::MAX_L).map(|l| 100.0 * mean(judged, |s| s.share_per_l[l])).collect();
     body += &plots([
         averaging.figure("Error of frame averages (the 4 and 12 are the tetrahedron's groups, the 60 the 600-cell's; up to five structures)."),
         per_l(&shares, found.n_bases),
@@ -80,6 +87,11 @@ pub(super) fn section(found: &Equivariance) -> Section {
         by_size(found),
     ]);
     Section { title: "Rotational symmetry".into(), good: Some(good), verdict, body }
+}
+
+/// 0 of nothing.
+fn mean<T>(of: &[&T], pick: impl Fn(&T) -> f64) -> f64 {
+    of.iter().map(|item| pick(item)).sum::<f64>() / of.len().max(1) as f64
 }
 
 /// Shares per angular momentum: sums over pairs of bases, which are noise where there are few.
@@ -135,6 +147,9 @@ fn by_size(found: &Equivariance) -> String {
 }
 
 fn sphere(map: &SphereMap) -> String {
+    if map.cells.iter().all(Option::is_none) {
+        return String::new();
+    }
     let largest = map.cells.iter().flatten().map(|cell| cell.mean.abs()).fold(0.0, f64::max);
     let mut plot = Plot::new(
         Axis::over("azimuth of the force / °", [-180.0, 180.0]),
