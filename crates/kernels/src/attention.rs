@@ -75,7 +75,7 @@ impl AttentionShape {
     /// Elements of working memory of the forward pass.
     pub fn forward_scratch(self) -> usize {
         let (n, dp) = (self.n_atoms, self.padded_channels());
-        n * MOST_COLUMNS * dp + MOST_ROWS * (n + 1) * MOST_COLUMNS + MOST_LANES
+        (n + MOST_ROWS) * MOST_COLUMNS * dp + MOST_ROWS * (n + 1) * MOST_COLUMNS + MOST_LANES
     }
 
     /// Elements of working memory of the backward pass.
@@ -119,6 +119,7 @@ dispatched! {
         let kt = scratch.take(n * columns * dp);
         let alpha = scratch.take(MOST_ROWS * n * columns);
         let inverse_sum = scratch.take(MOST_ROWS * columns);
+        let sums = scratch.take(MOST_ROWS * columns * dp);
         for head in 0..n_heads {
             let [q, k, v1, v2] = [0, 1, 2, 3].map(|kind| &qkvv[shape.part(kind * n_heads + head)]);
             for j in (0..n).step_by(columns) {
@@ -132,7 +133,7 @@ dispatched! {
                     let own = rows_of_tile(n_rows - i);
                     let first = (i_range.start + i) * n * dp;
                     let given = [&q[first..], &v1[first..], &*kt, &v2[j * dp..]];
-                    let (weight, out) = ([&mut *alpha, &mut *inverse_sum], &mut out[i * n * width..]);
+                    let (weight, out) = ([&mut *alpha, &mut *inverse_sum, &mut *sums], &mut out[i * n * width..]);
                     match own {
                         4 => forward_tile::<I, T, 4>(tile, given, weight, rows, out),
                         2 => forward_tile::<I, T, 2>(tile, given, weight, rows, out),
@@ -156,20 +157,12 @@ const fn has_many_registers<I: Isa>() -> bool {
 fn forward_tile<I: Isa, T: Real, const R: usize>(
     tile: Tile,
     [q, v1, kt, v2]: [&[T]; 4],
-    [alpha, inverse_sum]: [&mut [T]; 2],
+    [alpha, inverse_sum, sums]: [&mut [T]; 3],
     rows: Rows,
     out: &mut [T],
 ) {
     scores_of::<I, T, R>(tile, q, kt, alpha, inverse_sum);
-    if R < 4 || has_many_registers::<I>() {
-        gather::<I, T, R>(tile, v1, v2, [alpha, inverse_sum], rows, out);
-    } else {
-        for r in (0..R).step_by(2) {
-            let weights = [&alpha[r * tile.n * tile.columns..], &inverse_sum[r * tile.columns..]];
-            let out = &mut out[r * tile.n * rows.width..];
-            gather::<I, T, 2>(tile, &v1[r * tile.n * tile.dp..], v2, weights, rows, out);
-        }
-    }
+    gather::<I, T, R>(tile, [v1, v2], [alpha, inverse_sum], sums, rows, out);
 }
 
 /// Calls a function of `<I, T, R, vectors>` with as few and as wide vectors as cover a tile's columns.

@@ -6,9 +6,9 @@
 
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Backend, X86Avx512, backend};
-use crate::product::{Lhs, Start, Strided};
 #[cfg(target_arch = "x86_64")]
-use crate::product::{Steps, Task, Term, size, tiles};
+use crate::product::{Ahead, Steps, Task, Term, size, tiles};
+use crate::product::{Lhs, Rhs, Start, Strided};
 #[cfg(target_arch = "x86_64")]
 use crate::rows::Rows;
 use crate::rows::RowsMut;
@@ -34,7 +34,7 @@ pub(crate) fn product(dst: RowsMut<'_, f32>, start: Start, lhs: Lhs<'_, f32>, rh
         unsafe { by_pairs(&dst, start, lhs, rhs) };
         return;
     }
-    crate::product::product(dst, start, lhs, rhs);
+    crate::product::product(dst, start, lhs, Rhs::Strided(rhs));
 }
 
 /// Whether vectors of the operand's columns lie together, and there are any.
@@ -78,7 +78,7 @@ struct Copies(MaybeUninit<([f32; PAIRS * WIDTH], [f32; PAIRS * (BLOCK_ROWS[0] + 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512bf16,avx2,fma")]
 fn by_pairs(dst: &RowsMut<'_, f32>, start: Start, lhs: Lhs<'_, f32>, rhs: Strided<'_, f32>) {
-    let [m, n, k] = size(dst, lhs, rhs);
+    let [m, n, k] = size(dst, lhs, Rhs::Strided(rhs));
     let mut copies = Copies(MaybeUninit::uninit());
     let panel = copies.0.as_mut_ptr().cast::<f32>();
     let [most_rows, divisor] = BLOCK_ROWS;
@@ -105,10 +105,10 @@ fn by_pairs(dst: &RowsMut<'_, f32>, start: Start, lhs: Lhs<'_, f32>, rhs: Stride
                     }
                     let task = Task { rows: rows.clone(), columns, steps: 0..n_pairs, start };
                     match width / LANES {
-                        1 => tiles::<X86Avx512, f32, 1, Pair>(&task, dst, lhs, panel),
-                        2 => tiles::<X86Avx512, f32, 2, Pair>(&task, dst, lhs, panel),
-                        3 => tiles::<X86Avx512, f32, 3, Pair>(&task, dst, lhs, panel),
-                        _ => tiles::<X86Avx512, f32, 4, Pair>(&task, dst, lhs, panel),
+                        1 => tiles::<X86Avx512, f32, 1, Pair>(&task, dst, lhs, panel, Ahead::nothing()),
+                        2 => tiles::<X86Avx512, f32, 2, Pair>(&task, dst, lhs, panel, Ahead::nothing()),
+                        3 => tiles::<X86Avx512, f32, 3, Pair>(&task, dst, lhs, panel, Ahead::nothing()),
+                        _ => tiles::<X86Avx512, f32, 4, Pair>(&task, dst, lhs, panel, Ahead::nothing()),
                     }
                 }
             }

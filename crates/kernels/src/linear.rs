@@ -4,7 +4,7 @@
 //! independent of its batch and of the number of threads. Biases are added by the kernel that follows.
 
 use crate::Real;
-use crate::product::{Lhs, Start, Strided};
+use crate::product::{Lhs, Panels, Rhs, Start, Strided};
 use crate::rows::{Rows, RowsMut};
 
 /// What becomes of the factors of a product before they are multiplied.
@@ -52,10 +52,18 @@ impl Operands {
 
     fn product<T: Real>(self, dst: RowsMut<'_, T>, start: Start, lhs: Lhs<'_, T>, rhs: Strided<'_, T>) {
         match self {
-            Self::AsGiven => T::product(dst, start, lhs, rhs),
+            Self::AsGiven => T::product(dst, start, lhs, Rhs::Strided(rhs)),
             Self::Rounded => T::rounded_product(dst, start, lhs, rhs),
         }
     }
+}
+
+/// y\[m, n\] = x\[m, k\] · w\[n, k\]ᵀ of weights in panels, with the bits of [`linear`].
+///
+/// # Panics
+/// When the shapes do not fit, or another back end packed the weights.
+pub fn linear_by_panels<T: Real>(x: Rows<'_, T>, w: Panels<'_, T>, y: RowsMut<'_, T>) {
+    T::product(y, Start::Zero, Lhs::AsIs(x), Rhs::Panels(w));
 }
 
 /// y\[m, n\] = x\[m, k\] · w\[n, k\]ᵀ: [`Operands::linear`] of operands as given, row-major.

@@ -20,19 +20,21 @@ dispatched! {
 }
 
 dispatched! {
-    /// sum\[rows, width\] = x + y (+ bias\[width\], if not empty), and out = LN(sum).
+    /// sum\[rows, width\] += x (+ bias\[width\], if not empty), and out = LN(sum).
     pub fn add_layer_norm<I: Isa, T: Real>(
-        x: &[T], y: &[T], bias: &[T], scale: &[T], shift: &[T], sum: &mut [T], out: &mut [T],
+        x: &[T], bias: &[T], scale: &[T], shift: &[T], sum: &mut [T], out: &mut [T],
     ) {
         let width = scale.len();
-        let rows = x.chunks_exact(width).zip(y.chunks_exact(width));
         let outputs = sum.chunks_exact_mut(width).zip(out.chunks_exact_mut(width));
-        for ((x, y), (sum, out)) in rows.zip(outputs) {
-            for (sum, (&x, &y)) in sum.iter_mut().zip(x.iter().zip(y)) {
-                *sum = x + y;
-            }
-            for (sum, &bias) in sum.iter_mut().zip(bias) {
-                *sum += bias;
+        for (x, (sum, out)) in x.chunks_exact(width).zip(outputs) {
+            if bias.is_empty() {
+                for (sum, &x) in sum.iter_mut().zip(x) {
+                    *sum += x;
+                }
+            } else {
+                for (sum, (&x, &bias)) in sum.iter_mut().zip(x.iter().zip(bias)) {
+                    *sum = *sum + x + bias;
+                }
             }
             normalise::<I, T>(sum, scale, shift, out);
         }
@@ -151,26 +153,58 @@ fn normalise<I: Isa, T: Real>(x: &[T], scale: &[T], shift: &[T], y: &mut [T]) {
 /// (mean, 1/√(variance + ε)) of one row.
 #[inline(always)]
 fn moments<I: Isa, T: Real>(x: &[T]) -> (T, T) {
-    let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
-    let (whole, rest) = x.split_at(x.len() / lanes * lanes);
     let count = T::from_f64(x.len() as f64);
-    let mut sum = splat(T::ZERO);
-    for x in whole.chunks_exact(lanes) {
-        sum = sum.add(T::Lanes::<I>::load(x));
+    let mean = sum::<I, T>(x) / count;
+    (mean, T::ONE / (squares::<I, T>(x, mean) / count + T::from_f64(EPSILON)).sqrt())
+}
+
+/// Sums that a row is added up in side by side: one would wait for itself.
+const CHAINS: usize = 4;
+
+/// Σ x.
+#[inline(always)]
+fn sum<I: Isa, T: Real>(x: &[T]) -> T {
+    let lanes = T::Lanes::<I>::LANES;
+    let mut sums = [T::Lanes::<I>::splat(T::ZERO); CHAINS];
+    let mut c = 0;
+    while c + CHAINS * lanes <= x.len() {
+        for v in 0..CHAINS {
+            sums[v] = sums[v].add(T::Lanes::<I>::load(&x[c + v * lanes..]));
+        }
+        c += CHAINS * lanes;
     }
-    let mut sum = sum.sum();
-    for &x in rest {
+    while c + lanes <= x.len() {
+        sums[0] = sums[0].add(T::Lanes::<I>::load(&x[c..]));
+        c += lanes;
+    }
+    let mut sum = sums[0].add(sums[1]).add(sums[2].add(sums[3])).sum();
+    for &x in &x[c..] {
         sum += x;
     }
-    let mean = sum / count;
-    let mut squares = splat(T::ZERO);
-    for x in whole.chunks_exact(lanes) {
-        let deviation = T::Lanes::<I>::load(x).sub(splat(mean));
-        squares = deviation.mul_add(deviation, squares);
+    sum
+}
+
+/// Σ (x − mean)².
+#[inline(always)]
+fn squares<I: Isa, T: Real>(x: &[T], mean: T) -> T {
+    let (lanes, means) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat(mean));
+    let mut sums = [T::Lanes::<I>::splat(T::ZERO); CHAINS];
+    let mut c = 0;
+    while c + CHAINS * lanes <= x.len() {
+        for v in 0..CHAINS {
+            let deviation = T::Lanes::<I>::load(&x[c + v * lanes..]).sub(means);
+            sums[v] = deviation.mul_add(deviation, sums[v]);
+        }
+        c += CHAINS * lanes;
     }
-    let mut squares = squares.sum();
-    for &x in rest {
-        squares = I::mul_add(x - mean, x - mean, squares);
+    while c + lanes <= x.len() {
+        let deviation = T::Lanes::<I>::load(&x[c..]).sub(means);
+        sums[0] = deviation.mul_add(deviation, sums[0]);
+        c += lanes;
     }
-    (mean, T::ONE / (squares / count + T::from_f64(EPSILON)).sqrt())
+    let mut sum = sums[0].add(sums[1]).add(sums[2].add(sums[3])).sum();
+    for &x in &x[c..] {
+        sum = I::mul_add(x - mean, x - mean, sum);
+    }
+    sum
 }

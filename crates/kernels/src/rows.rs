@@ -110,6 +110,11 @@ impl<'a, T> Rows<'a, T> {
         let Blocked { n_rows, n_blocks, channels } = blocked;
         Self { data, n_rows, n_columns: n_blocks * channels, layout: Layout::of(blocked) }
     }
+
+    /// Columns of the matrix.
+    pub fn n_columns(&self) -> usize {
+        self.n_columns
+    }
 }
 
 /// A matrix to write, or some of its rows.

@@ -92,6 +92,10 @@ fn check_products<T: Real>(tolerance: f64) {
             let (mut y, mut dx, mut dw) = (vec![nan; m * n], vec![nan; m * k], w.clone());
             linear(n, k, &x, &w, &mut y);
             assert_close(&y, &expected_y, tolerance);
+            let (mut panels, mut by_panels) = (vec![nan; panels_len(n, k)], vec![nan; m * n]);
+            let panels = Panels { columns: pack(n, k, &w, &mut panels), data: &panels, n, k };
+            linear_by_panels(Rows::row_major(&x, k), panels, RowsMut::row_major(&mut by_panels, n));
+            assert_eq!(by_panels, y, "panels of {k} → {n}");
             linear_input_gradient(n, k, &dy, &w, &mut dx);
             assert_close(&dx, &expected_dx, tolerance);
             dx.copy_from_slice(&x);
@@ -264,8 +268,8 @@ fn layer_norm_and_its_gradient_match_twin_and_central_differences() {
             let mut out = vec![0.0; x.len()];
             layer_norm(&x, &scale, &shift, &mut out);
             assert_close(&out, &norm_twin(&x, &scale, &shift), 1e-13);
-            let (mut sum, mut out) = (out.clone(), out);
-            add_layer_norm(&x, &y, &shift, &scale, &shift, &mut sum, &mut out);
+            let mut sum = y.clone();
+            add_layer_norm(&x, &shift, &scale, &shift, &mut sum, &mut out);
             let twin: Vec<f64> = (0..x.len()).map(|i| x[i] + y[i] + shift[i % width]).collect();
             assert_close(&sum, &twin, 1e-15);
             assert_close(&out, &norm_twin(&twin, &scale, &shift), 1e-13);

@@ -1,11 +1,11 @@
-//! Forward and forward + backward passes on one thread: of the full-size model beside its matrix products alone, and of
-//! the built-in architecture as training has them, without rounding and with.
+//! Forward and forward + backward passes on one thread: of the full-size model beside its matrix products alone, by the
+//! `gemm` library, and of the built-in architecture as training has them, without rounding and with.
 //!
-//! The ratio of `products` to `forward` is the share of its time that a pass spends in matrix products. `mdet bench`
-//! prints the table of `benches/record`.
+//! An element of the full-size lines' rates is one floating-point operation of the products; the rate of a pass over the
+//! library's is its efficiency. `mdet bench` prints the table of `benches/record`.
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use mdet_kernels::{Operands, linear};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mdet_kernels::{Operands, library_product};
 use mdet_model::{Frequencies, Model, ModelConfig, Molecule, Network, Rounding, Tape};
 use std::hint::black_box;
 
@@ -46,25 +46,31 @@ fn passes(criterion: &mut Criterion) {
             [Molecule { numbers: &numbers, positions_bohr: &positions, charge: 0, multiplicity: 1 }];
         let mut forces = vec![0.0; 3 * n];
         let mut tape = Tape::default();
+        let all = products(&config, n);
+        let operations: usize =
+            all.iter().map(|(rows, out, within, count)| 2 * rows * out * within * count).sum();
+        group.throughput(Throughput::Elements(operations as u64));
         group.bench_function(BenchmarkId::new("forward", n), |bench| {
             bench.iter(|| network.infer(black_box(&molecule), 1, &mut tape, &mut forces));
         });
         let mut gradient = vec![0.0; network.values().len()];
         let dforces = vec![1.0; 3 * n];
+        group.throughput(Throughput::Elements(3 * operations as u64));
         group.bench_function(BenchmarkId::new("forward + backward", n), |bench| {
             bench.iter(|| {
                 network.forward(black_box(&molecule), &mut tape, &mut forces);
                 network.backward(&molecule, &mut tape, &dforces, &mut gradient, None);
             });
         });
-        let all = products(&config, n);
         let largest = all.iter().map(|&(rows, out, within, _)| rows * out.max(within)).max().unwrap_or(0);
         let (x, w, mut y) = (vec![0.5; largest], vec![0.25; 4 * 256 * 256], vec![0.0; largest]);
-        group.bench_function(BenchmarkId::new("products", n), |bench| {
+        group.throughput(Throughput::Elements(operations as u64));
+        group.bench_function(BenchmarkId::new("products by the library", n), |bench| {
             bench.iter(|| {
                 for &(rows, out, within, count) in &all {
                     for _ in 0..count {
-                        linear(out, within, &x[..rows * within], &w[..out * within], &mut y[..rows * out]);
+                        let (x, w, y) = (&x[..rows * within], &w[..out * within], &mut y[..rows * out]);
+                        library_product([rows, out, within], y, x, [within, 1], w, [1, within]);
                     }
                 }
                 black_box(&y);
@@ -76,15 +82,7 @@ fn passes(criterion: &mut Criterion) {
 
 /// Gradients of groups of structures of the corpus's sizes, median 17 atoms.
 fn training(criterion: &mut Criterion) {
-    let built_in = ModelConfig {
-        n_layers: 6,
-        width: 96,
-        n_heads: 6,
-        n_gaussians: 64,
-        n_frequencies: 6,
-        ..ModelConfig::published()
-    };
-    let network: Network<f32> = Model::random(built_in, Frequencies::Integer, 1)
+    let network: Network<f32> = Model::random(ModelConfig::built_in(), Frequencies::Integer, 1)
         .and_then(|model| model.network())
         .expect("the sizes are valid");
     let groups = [&[9, 10, 11, 12][..], &[17, 15], &[22], &[18, 13], &[25], &[20, 9]];

@@ -70,6 +70,11 @@ impl ModelConfig {
         }
     }
 
+    /// The built-in model's architecture: 6 layers of width 96 with 6 heads.
+    pub fn built_in() -> Self {
+        Self { n_layers: 6, width: 96, n_heads: 6, n_gaussians: 64, n_frequencies: 6, ..Self::published() }
+    }
+
     /// Channels per attention head.
     pub fn d_head(&self) -> usize {
         self.width / self.n_heads

@@ -9,12 +9,14 @@
 
 use crate::buffer::{Buffer, n_bytes, resized};
 use crate::geometry::position_gradient;
-use crate::group::{Group, Keep, Molecule};
+use crate::group::{Group, Molecule};
 use crate::layout::{CHARGE_ROW_OF_NEUTRAL, N_CONFIGURATION_COLUMNS};
 use crate::network::Network;
+use crate::panels::Weights;
+use crate::shares::Shares;
 use mdet_kernels::{
     Operands, RadialBasis, Real, Rows, RowsMut, Start, add_bias, add_column_sums, angular_backward,
-    angular_features, bias_gelu, gelu_backward, linear, linear_input_gradient, linear_weight_gradient,
+    angular_features, bias_gelu, gelu_backward, linear_input_gradient, linear_weight_gradient,
     radial_backward, radial_features,
 };
 use std::ops::Range;
@@ -60,56 +62,49 @@ fn table_rows<T: Real>(net: &Network<T>, group: &Group, molecule: usize, atom: u
 
 /// Writes x `[n_edges, width]`.
 pub(crate) fn forward<T: Real>(
-    net: &Network<T>,
+    weights: Weights<'_, T>,
     group: &Group,
-    keep: Keep,
+    shares: Shares,
     tape: &mut EmbeddingTape<T>,
     x: &mut [T],
 ) {
-    let (d, layout, n_atoms) = (net.config.width, &net.layout, group.n_atoms());
-    nodes(net, group, tape);
-
-    for rows in keep.blocks(group.n_edges()) {
-        edges(net, group, rows.clone(), tape, &mut x[rows.start * d..rows.end * d]);
-    }
-    let composed_node = resized(&mut tape.composed_node, n_atoms * 2 * d);
-    linear(2 * d, d, &tape.node, net.view(&layout.compose.weight), composed_node);
-    let compose_bias = net.view(&layout.compose.bias);
-    for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
-        let n = atoms.len();
-        let of_atom = |a: usize| &composed_node[(atoms.start + a) * 2 * d..][..2 * d];
-        for (pair, x) in x[edges.start * d..edges.end * d].chunks_exact_mut(d).enumerate() {
-            let (from, to) = (of_atom(pair / n), of_atom(pair % n));
-            for c in 0..d {
-                x[c] += from[2 * c] + to[2 * c + 1] + compose_bias[c];
-            }
-        }
-    }
+    let config = &weights.net.config;
+    let (d, k, n_fourier) = (config.width, config.n_gaussians, 4 * config.n_frequencies);
+    nodes(weights, group, tape);
+    let n_rows = shares.n_block_rows();
+    let blocks = [
+        resized(&mut tape.gaussians, n_rows * k),
+        resized(&mut tape.hidden, n_rows * k),
+        resized(&mut tape.activated, n_rows * k),
+        resized(&mut tape.fourier, n_rows * n_fourier),
+        resized(&mut tape.edge, n_rows * d),
+    ];
+    let composed_node = &tape.composed_node;
+    shares.run([RowsMut::row_major(x, d)], blocks, [k, k, k, n_fourier, d], |rows, [x], blocks| {
+        let x = x.into_slice();
+        edges(weights, group, rows.clone(), blocks, x);
+        compose(weights.net, group, composed_node, rows, x);
+    });
 }
 
 /// Writes e of some rows.
 fn edges<T: Real>(
-    net: &Network<T>,
+    weights: Weights<'_, T>,
     group: &Group,
     rows: Range<usize>,
-    tape: &mut EmbeddingTape<T>,
+    [gaussians, hidden, activated, fourier, edge]: [&mut [T]; 5],
     x: &mut [T],
 ) {
-    let (d, k, layout, n_rows) = (net.config.width, net.config.n_gaussians, &net.layout, rows.len());
-    let gaussians = resized(&mut tape.gaussians, n_rows * k);
+    let net = weights.net;
+    let (k, n_fourier, layout) = (net.config.n_gaussians, 4 * net.config.n_frequencies, &net.layout);
     radial_features(&group.geometry.distances[rows.clone()], radial_basis(net), gaussians);
-    let hidden = resized(&mut tape.hidden, n_rows * k);
-    linear(k, k, gaussians, net.view(&layout.radial[0].weight), hidden);
-    let activated = resized(&mut tape.activated, n_rows * k);
+    weights.linear_rows(&layout.radial[0].weight, k, gaussians, hidden);
     bias_gelu(hidden, net.view(&layout.radial[0].bias), activated);
-    let edge = resized(&mut tape.edge, n_rows * d);
-    linear(d, k, activated, net.view(&layout.radial[1].weight), edge);
+    weights.linear_rows(&layout.radial[1].weight, k, activated, edge);
     add_bias(edge, net.view(&layout.radial[1].bias));
 
-    let n_fourier = 4 * net.config.n_frequencies;
-    let fourier = resized(&mut tape.fourier, n_rows * n_fourier);
     angular_features(&group.geometry.angles[rows], &net.azimuthal, &net.polar, fourier);
-    linear(d, n_fourier, fourier, net.view(&layout.directional.weight), x);
+    weights.linear_rows(&layout.directional.weight, n_fourier, fourier, x);
     add_bias(x, net.view(&layout.directional.bias));
     for (edge, x) in edge.iter_mut().zip(&*x) {
         *edge += *x;
@@ -117,8 +112,22 @@ fn edges<T: Real>(
     x.copy_from_slice(edge);
 }
 
-/// Writes the node vectors and the electron configurations they used.
-fn nodes<T: Real>(net: &Network<T>, group: &Group, tape: &mut EmbeddingTape<T>) {
+/// Adds W_c·\[h\[i\], h\[j\]\] to x of some rows.
+fn compose<T: Real>(net: &Network<T>, group: &Group, composed_node: &[T], rows: Range<usize>, x: &mut [T]) {
+    let d = net.config.width;
+    let bias = net.view(&net.layout.compose.bias);
+    group.for_edges(rows.clone(), |edge, [from, to]| {
+        let [from, to] = [from, to].map(|atom| &composed_node[atom * 2 * d..(atom + 1) * 2 * d]);
+        let x = &mut x[(edge - rows.start) * d..][..d];
+        for c in 0..d {
+            x[c] += from[2 * c] + to[2 * c + 1] + bias[c];
+        }
+    });
+}
+
+/// Writes the node vectors, the electron configurations they used, and what becomes of them in the composition.
+fn nodes<T: Real>(weights: Weights<'_, T>, group: &Group, tape: &mut EmbeddingTape<T>) {
+    let net = weights.net;
     let (d, layout, n_atoms) = (net.config.width, &net.layout, group.n_atoms());
     let table = net.view(&layout.electron_configuration);
     let configuration = resized(&mut tape.configuration, n_atoms * N_CONFIGURATION_COLUMNS);
@@ -126,7 +135,7 @@ fn nodes<T: Real>(net: &Network<T>, group: &Group, tape: &mut EmbeddingTape<T>) 
         row.copy_from_slice(&table[number as usize * N_CONFIGURATION_COLUMNS..][..N_CONFIGURATION_COLUMNS]);
     }
     let node = resized(&mut tape.node, n_atoms * d);
-    linear(d, N_CONFIGURATION_COLUMNS, configuration, net.view(&layout.configuration.weight), node);
+    weights.linear_rows(&layout.configuration.weight, N_CONFIGURATION_COLUMNS, configuration, node);
     add_bias(node, net.view(&layout.configuration.bias));
     for (molecule, atoms) in group.atoms.iter().enumerate() {
         if net.config.first_atom_quirk {
@@ -140,6 +149,8 @@ fn nodes<T: Real>(net: &Network<T>, group: &Group, tape: &mut EmbeddingTape<T>) 
             }
         }
     }
+    let composed_node = resized(&mut tape.composed_node, n_atoms * 2 * d);
+    weights.linear_rows(&layout.compose.weight, d, &tape.node, composed_node);
 }
 
 /// Adds the parameters' gradients to `gradient`; with `dpositions`, also writes the gradient of the positions.

@@ -33,6 +33,8 @@ impl<T: Real> NetworkForceField<T> {
     /// When the system does not give the threads.
     pub fn new(network: Network<T>, n_threads: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build()?;
+        // Here, so that the first step takes no longer than others.
+        network.packed();
         let tapes = (0..pool.current_num_threads()).map(|_| Mutex::default()).collect();
         Ok(Self { network, pool, tapes, positions_bohr: Vec::new(), raw: Vec::new() })
     }

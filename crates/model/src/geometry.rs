@@ -4,6 +4,8 @@
 //!
 //! On the diagonal i = j the distance is 0 and the angles are (0, π/2).
 
+use crate::shares::for_each;
+
 /// What keeps the direction of a zero vector finite, in Bohr.
 const SOFTENING_BOHR: f64 = 1e-5;
 
@@ -21,16 +23,22 @@ impl PairGeometry {
         self.angles.clear();
     }
 
-    /// Adds all ordered pairs of one molecule.
-    pub fn extend(&mut self, positions_bohr: &[[f64; 3]]) {
-        for from in positions_bohr {
-            for to in positions_bohr {
-                let [x, y, z] = difference(from, to);
-                let distance = (x * x + y * y + z * z).sqrt();
-                self.distances.push(distance);
-                self.angles.push([y.atan2(x), (z / (distance + SOFTENING_BOHR)).acos()]);
+    /// Adds all ordered pairs of one molecule, its atoms i dealt to `n_threads` of the current pool.
+    pub fn extend(&mut self, positions_bohr: &[[f64; 3]], n_threads: usize) {
+        let (n, start) = (positions_bohr.len(), self.distances.len());
+        self.distances.resize(start + n * n, 0.0);
+        self.angles.resize(start + n * n, [0.0; 2]);
+        let share = n.div_ceil(n_threads.max(1));
+        let rows =
+            self.distances[start..].chunks_mut(share * n).zip(self.angles[start..].chunks_mut(share * n));
+        for_each(positions_bohr.chunks(share).zip(rows), |(from, (distances, angles))| {
+            let pairs =
+                from.iter().flat_map(|from| positions_bohr.iter().map(move |to| difference(from, to)));
+            for (([x, y, z], distance), angles) in pairs.zip(distances).zip(angles) {
+                *distance = (x * x + y * y + z * z).sqrt();
+                *angles = [y.atan2(x), (z / (*distance + SOFTENING_BOHR)).acos()];
             }
-        }
+        });
     }
 }
 

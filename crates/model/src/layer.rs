@@ -3,14 +3,15 @@
 //!   y = W_o·TriangularAttention(LN(x));  z = LN(x + y);  x' = LN(z + W_2·GELU(W_1 z + b_1) + b_2)
 
 use crate::buffer::{Buffer, n_bytes, resized};
-use crate::group::{Group, Keep};
+use crate::group::Group;
 use crate::layout::{LayerViews, NormViews};
 use crate::network::Network;
+use crate::panels::Weights;
+use crate::shares::{Shares, for_each};
 use mdet_kernels::{
     AttentionShape, Operands, Real, Rows, RowsMut, Start, add_column_sums, add_layer_norm, bias_gelu,
     gelu_backward, layer_norm, layer_norm_backward,
 };
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// What the backward pass needs of one layer; normalised rows and activations are recomputed.
@@ -19,7 +20,7 @@ pub(crate) struct LayerTape<T> {
     /// x, the layer's input.
     pub input: Buffer<T>,
     /// q, k, v1 and v2, a block of columns for each and each head.
-    qkvv: Buffer<T>,
+    pub qkvv: Buffer<T>,
     /// The attention before its output matrix.
     gathered: Buffer<T>,
     /// x + y.
@@ -75,30 +76,55 @@ fn group_shape<T: Real>(net: &Network<T>, group: &Group) -> AttentionShape {
     shape(net, group, 0, &(0..0))
 }
 
-/// Reads `tape.input`, writes x' to `output`, with the rows dealt to `n_threads` of the current pool (one when
-/// everything is kept).
-pub(crate) fn forward<T: Real>(
-    net: &Network<T>,
+/// Writes q, k, v1 and v2 of some rows x; `normalised` has room for the rows.
+fn project<T: Real>(
+    weights: Weights<'_, T>,
     views: &LayerViews,
+    x: &[T],
+    normalised: &mut [T],
+    qkvv: RowsMut<'_, T>,
+) {
+    let d = weights.net.config.width;
+    norm(weights.net, &views.attention_norm, x, normalised);
+    weights.linear(&views.qkvv, Rows::row_major(normalised, d), qkvv);
+}
+
+/// [`project`] of all rows.
+pub(crate) fn project_all<T: Real>(
+    weights: Weights<'_, T>,
+    views: &LayerViews,
+    shares: Shares,
+    x: &[T],
+    scratch: &mut LayerScratch<T>,
+    qkvv: RowsMut<'_, T>,
+) {
+    let d = weights.net.config.width;
+    let normalised = resized(&mut scratch.other_narrow, shares.n_block_rows() * d);
+    shares.run([qkvv], [normalised], [d], |own, [qkvv], [normalised]| {
+        project(weights, views, &x[rows(&own, d)], normalised, qkvv);
+    });
+}
+
+/// The rows of q, k, v1 and v2 of a group, of any content.
+pub(crate) fn qkvv_rows<'a, T: Real>(
+    net: &Network<T>,
+    group: &Group,
+    buffer: &'a mut Buffer<T>,
+) -> RowsMut<'a, T> {
+    let blocked = group_shape(net, group).qkvv();
+    RowsMut::blocked(resized(buffer, blocked.len()), blocked)
+}
+
+/// From `tape.qkvv` to `tape.gathered`, each molecule's atoms i dealt to `n_threads` of the current pool.
+pub(crate) fn attend<T: Real>(
+    net: &Network<T>,
     group: &Group,
     n_threads: usize,
-    keep: Keep,
-    operands: Operands,
     tape: &mut LayerTape<T>,
     scratch: &mut LayerScratch<T>,
-    output: &mut [T],
 ) {
-    let (d, n_edges) = (net.config.width, group.n_edges());
-    let n_hidden = net.config.ffn_multiplier * d;
-    let shares = Shares::new(n_edges, n_threads, keep);
-    let blocked = group_shape(net, group).qkvv();
-    let qkvv = RowsMut::blocked(resized(&mut tape.qkvv, blocked.len()), blocked);
-    let normalised = resized(&mut scratch.other_narrow, shares.n_block_rows() * d);
-    shares.run([qkvv], [normalised], [d], |rows, [qkvv], [normalised]| {
-        norm(net, &views.attention_norm, &tape.input[rows.start * d..rows.end * d], normalised);
-        operands.linear(Rows::row_major(normalised, d), net.view(&views.qkvv), qkvv);
-    });
-    let gathered = resized(&mut tape.gathered, n_edges * d);
+    let d = net.config.width;
+    let gathered = resized(&mut tape.gathered, group.n_edges() * d);
     for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
         let (n, shape) = (atoms.len(), shape(net, group, atoms.len(), edges));
         let (qkvv, gathered) = (&tape.qkvv, &mut gathered[rows(edges, d)]);
@@ -112,9 +138,23 @@ pub(crate) fn forward<T: Real>(
             T::triangular_attention(shape, first..(first + share).min(n), qkvv, out, working);
         });
     }
-    let n_block_rows = shares.n_block_rows();
+}
+
+/// From `tape.input` and `tape.gathered` to x' in `output`, and on to q, k, v1 and v2 of the layer `next`, if there is
+/// one, in `next_qkvv`.
+pub(crate) fn feed_forward<T: Real>(
+    weights: Weights<'_, T>,
+    views: &LayerViews,
+    next: Option<(&LayerViews, RowsMut<'_, T>)>,
+    shares: Shares,
+    tape: &mut LayerTape<T>,
+    scratch: &mut LayerScratch<T>,
+    output: &mut [T],
+) {
+    let net = weights.net;
+    let (d, n_block_rows) = (net.config.width, shares.n_block_rows());
+    let n_hidden = net.config.ffn_multiplier * d;
     let blocks = [
-        resized(&mut scratch.narrow, n_block_rows * d),
         resized(&mut scratch.other_narrow, n_block_rows * d),
         resized(&mut tape.aggregated, n_block_rows * d),
         resized(&mut tape.hidden, n_block_rows * n_hidden),
@@ -122,105 +162,33 @@ pub(crate) fn forward<T: Real>(
         resized(&mut tape.output_sum, n_block_rows * d),
     ];
     let (input, gathered) = (&tape.input, &tape.gathered);
-    let output = RowsMut::row_major(output, d);
-    shares.run([output], blocks, [d, d, d, n_hidden, n_hidden, d], |rows, [output], blocks| {
-        let [attended, normalised, aggregated, hidden, activated, output_sum] = blocks;
-        let (rows, output) = (self::rows(&rows, d), output.into_slice());
-        linear(operands, d, d, &gathered[rows.clone()], net.view(&views.attention_out), attended);
+    let widths = [d, d, n_hidden, n_hidden, d];
+    let feed = |rows: Range<usize>, blocks: [&mut [T]; 5], output: &mut [T]| {
+        let [normalised, aggregated, hidden, activated, output_sum] = blocks;
+        let rows = self::rows(&rows, d);
+        weights.linear_rows(&views.attention_out, d, &gathered[rows.clone()], aggregated);
         let (scale, shift) = (net.view(&views.aggregate_norm.scale), net.view(&views.aggregate_norm.shift));
-        add_layer_norm(&input[rows], attended, &[], scale, shift, aggregated, normalised);
-        linear(operands, n_hidden, d, normalised, net.view(&views.ffn_in.weight), hidden);
+        add_layer_norm(&input[rows], &[], scale, shift, aggregated, normalised);
+        weights.linear_rows(&views.ffn_in.weight, d, normalised, hidden);
         bias_gelu(hidden, net.view(&views.ffn_in.bias), activated);
-        let fed_forward = attended;
-        linear(operands, d, n_hidden, activated, net.view(&views.ffn_out.weight), fed_forward);
+        weights.linear_rows(&views.ffn_out.weight, n_hidden, activated, output_sum);
         let (scale, shift) = (net.view(&views.ffn_norm.scale), net.view(&views.ffn_norm.shift));
-        let bias = net.view(&views.ffn_out.bias);
-        add_layer_norm(normalised, fed_forward, bias, scale, shift, output_sum, output);
-    });
-}
-
-/// How rows are dealt to threads, and each thread's to blocks.
-///
-/// Rows are computed alike wherever the cuts fall, so neither number changes a bit of the result.
-#[derive(Clone, Copy)]
-struct Shares {
-    n_rows: usize,
-    /// Rows of a thread.
-    share: usize,
-    /// Rows that are taken from the first kernel to the last before the next begin.
-    block: usize,
-}
-
-impl Shares {
-    fn new(n_rows: usize, n_threads: usize, keep: Keep) -> Self {
-        let share = n_rows.div_ceil(n_threads.max(1)).max(1);
-        assert!(keep == Keep::Output || share >= n_rows, "rows kept for the backward pass are one block");
-        Self { n_rows, share, block: keep.block_rows(share) }
+        add_layer_norm(normalised, net.view(&views.ffn_out.bias), scale, shift, output_sum, output);
+    };
+    let output = RowsMut::row_major(output, d);
+    match next {
+        None => shares.run([output], blocks, widths, |rows, [output], blocks| {
+            feed(rows, blocks, output.into_slice());
+        }),
+        Some((views, qkvv)) => {
+            shares.run([output, qkvv], blocks, widths, |rows, [output, qkvv], mut blocks| {
+                let output = output.into_slice();
+                feed(rows, blocks.each_mut().map(|block| &mut **block), output);
+                let [normalised, ..] = blocks;
+                project(weights, views, output, normalised, qkvv);
+            });
+        }
     }
-
-    /// Rows of block buffers: one block for each thread.
-    fn n_block_rows(self) -> usize {
-        self.n_rows.div_ceil(self.share) * self.block
-    }
-
-    /// Calls `work(rows, their part of the row buffers, the thread's block buffers)` on every block.
-    fn run<T: Real, const A: usize, const B: usize>(
-        self,
-        mut row_buffers: [RowsMut<'_, T>; A],
-        mut block_buffers: [&mut [T]; B],
-        block_widths: [usize; B],
-        work: impl Fn(Range<usize>, [RowsMut<'_, T>; A], [&mut [T]; B]) + Sync + Send,
-    ) {
-        let starts = (0..self.n_rows).step_by(self.share);
-        let shares: Vec<_> = starts
-            .map(|start| {
-                let n = self.share.min(self.n_rows - start);
-                let rows = split_rows(&mut row_buffers, n);
-                (start..start + n, rows, split_off(&mut block_buffers, block_widths.map(|w| self.block * w)))
-            })
-            .collect();
-        for_each(shares.into_iter(), |(share, mut row_buffers, mut block_buffers)| {
-            for start in share.clone().step_by(self.block) {
-                let n = self.block.min(share.end - start);
-                let rows = split_rows(&mut row_buffers, n);
-                let mut widths = block_widths.into_iter();
-                let blocks = block_buffers.each_mut().map(|b| &mut b[..n * widths.next().unwrap_or(0)]);
-                work(start..start + n, rows, blocks);
-            }
-        });
-    }
-}
-
-/// The first `n` rows of each buffer; the buffers keep the rest.
-fn split_rows<'a, T, const B: usize>(buffers: &mut [RowsMut<'a, T>; B], n: usize) -> [RowsMut<'a, T>; B] {
-    buffers.each_mut().map(|buffer| {
-        let (front, rest) = std::mem::take(buffer).split_at(n);
-        *buffer = rest;
-        front
-    })
-}
-
-/// The first `lengths` elements of each buffer; the buffers keep the rest.
-fn split_off<'a, T, const B: usize>(buffers: &mut [&'a mut [T]; B], lengths: [usize; B]) -> [&'a mut [T]; B] {
-    let mut front: [&'a mut [T]; B] = std::array::from_fn(|_| Default::default());
-    for ((buffer, front), length) in buffers.iter_mut().zip(&mut front).zip(lengths) {
-        (*front, *buffer) = std::mem::take(buffer).split_at_mut(length);
-    }
-    front
-}
-
-/// Runs `work` on every item: a single one here, several on the current thread pool.
-fn for_each<Item: Send>(items: impl Iterator<Item = Item>, work: impl Fn(Item) + Sync + Send) {
-    let mut items: Vec<Item> = items.collect();
-    match items.len() {
-        1 => items.drain(..).for_each(work),
-        _ => items.into_par_iter().for_each(work),
-    }
-}
-
-/// y\[m, n\] = x\[m, k\] · w\[n, k\]ᵀ, row-major.
-fn linear<T: Real>(operands: Operands, n: usize, k: usize, x: &[T], w: &[T], y: &mut [T]) {
-    operands.linear(Rows::row_major(x, k), w, RowsMut::row_major(y, n));
 }
 
 fn norm<T: Real>(net: &Network<T>, views: &NormViews, x: &[T], y: &mut [T]) {

@@ -193,6 +193,36 @@ impl Layout {
         }
     }
 
+    /// The weights of every linear layer with its number of inputs, in the order of a forward pass.
+    pub(crate) fn linear_layers(&self, config: &ModelConfig) -> Vec<(Range<usize>, usize)> {
+        let (d, k, hidden) = (config.width, config.n_gaussians, config.ffn_multiplier * config.width);
+        let mut all = vec![
+            (self.configuration.weight.clone(), N_CONFIGURATION_COLUMNS),
+            (self.radial[0].weight.clone(), k),
+            (self.radial[1].weight.clone(), k),
+            (self.directional.weight.clone(), 4 * config.n_frequencies),
+            (self.compose.weight.clone(), d),
+        ];
+        for layer in &self.layers {
+            all.push((layer.qkvv.clone(), d));
+            all.push((layer.attention_out.clone(), d));
+            all.push((layer.ffn_in.weight.clone(), d));
+            all.push((layer.ffn_out.weight.clone(), hidden));
+        }
+        let [first, second] = self.second_pool();
+        all.extend([(self.pool[0].weight.clone(), d), (first, 2 * d), (second, 2 * d)]);
+        all.extend(self.node.iter().map(|views| (views.weight.clone(), d)));
+        all.extend(self.head.iter().zip([d, d / 2, d / 4]).map(|(views, n_in)| (views.weight.clone(), n_in)));
+        all
+    }
+
+    /// The parts of the second pooling matrix for Σ_j r\[i,j\] and Σ_j r\[j,i\].
+    pub(crate) fn second_pool(&self) -> [Range<usize>; 2] {
+        let Range { start, end } = self.pool[1].weight;
+        let middle = start + (end - start) / 2;
+        [start..middle, middle..end]
+    }
+
     /// Every tensor, in arena order.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors

@@ -15,7 +15,9 @@ mod initialise;
 mod layer;
 mod layout;
 mod network;
+mod panels;
 mod readout;
+mod shares;
 mod weights;
 
 pub use card::{Card, Domain, OutsideDomain, ValidationError};

@@ -5,11 +5,13 @@ use crate::embedding::{self, EmbeddingTape};
 use crate::group::{Group, Keep, Molecule};
 use crate::layer::{self, LayerScratch, LayerTape};
 use crate::layout::Layout;
+use crate::panels::{PackedWeights, Weights};
 use crate::readout::{self, ReadoutTape};
+use crate::shares::Shares;
 use crate::{ConfigError, ModelConfig};
 use mdet_kernels::{Operands, Real};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// An architecture with its parameters, in f32 or f64.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub struct Network<T> {
     /// Fourier frequencies in rad⁻¹.
     pub(crate) azimuthal: Vec<f64>,
     pub(crate) polar: Vec<f64>,
+    /// The weights again in another order, from the first inference on until they change.
+    packed: OnceLock<Arc<PackedWeights<T>>>,
 }
 
 /// What the matrix products over edges, the bulk of the work, may do to their factors.
@@ -60,7 +64,7 @@ impl<T: Real> Network<T> {
             |range: &Range<usize>| values[range.clone()].iter().map(|f| f.to_f64()).collect::<Vec<_>>();
         let azimuthal = frequencies(&layout.azimuthal_frequencies);
         let polar = frequencies(&layout.polar_frequencies);
-        Ok(Self { config, layout, values, azimuthal, polar })
+        Ok(Self { config, layout, values, azimuthal, polar, packed: OnceLock::new() })
     }
 
     /// The architecture.
@@ -80,6 +84,7 @@ impl<T: Real> Network<T> {
 
     /// The parameters that training changes.
     pub fn trainable_mut(&mut self) -> &mut [T] {
+        self.packed.take();
         &mut self.values[..self.layout.n_trainable()]
     }
 
@@ -91,6 +96,7 @@ impl<T: Real> Network<T> {
             values: self.values.iter().map(|v| U::from_f64(v.to_f64())).collect(),
             azimuthal: self.azimuthal.clone(),
             polar: self.polar.clone(),
+            packed: OnceLock::new(),
         }
     }
 
@@ -107,7 +113,15 @@ impl<T: Real> Network<T> {
     /// three entries per atom.
     pub fn forward(&self, molecules: &[Molecule<'_>], tape: &mut Tape<T>, forces: &mut [T]) {
         tape.layers.resize_with(self.config.n_layers, LayerTape::default);
-        self.pass(molecules, 1, Keep::ForBackward, tape.rounding.forward, tape, forces);
+        let operands = tape.rounding.forward;
+        self.pass(
+            molecules,
+            1,
+            Keep::ForBackward,
+            Weights { net: self, operands, packed: None },
+            tape,
+            forces,
+        );
     }
 
     /// [`Network::forward`] without a way back: all layers share one layer's memory, and the rows are dealt to
@@ -117,7 +131,14 @@ impl<T: Real> Network<T> {
     /// As [`Network::forward`].
     pub fn infer(&self, molecules: &[Molecule<'_>], n_threads: usize, tape: &mut Tape<T>, forces: &mut [T]) {
         tape.layers.resize_with(1, LayerTape::default);
-        self.pass(molecules, n_threads, Keep::Output, Operands::AsGiven, tape, forces);
+        let packed = Some(self.packed()).filter(|packed| packed.fits());
+        let weights = Weights { net: self, operands: Operands::AsGiven, packed };
+        self.pass(molecules, n_threads, Keep::Output, weights, tape, forces);
+    }
+
+    /// The weights as [`Network::infer`] reads them.
+    pub(crate) fn packed(&self) -> &PackedWeights<T> {
+        self.packed.get_or_init(|| Arc::new(PackedWeights::new(self)))
     }
 
     /// A forward pass over as many layer tapes as there are: one per layer, or one for all.
@@ -126,27 +147,34 @@ impl<T: Real> Network<T> {
         molecules: &[Molecule<'_>],
         n_threads: usize,
         keep: Keep,
-        operands: Operands,
+        weights: Weights<'_, T>,
         tape: &mut Tape<T>,
         forces: &mut [T],
     ) {
-        tape.group.fill(molecules);
-        let group = &tape.group;
-        let n_rows = group.n_edges() * self.config.width;
+        let Tape { group, embedding, layers, scratch, readout, .. } = tape;
+        group.fill(molecules, n_threads);
         assert_eq!(forces.len(), 3 * group.n_atoms());
-        let first = resized(&mut tape.layers[0].input, n_rows);
-        embedding::forward(self, group, keep, &mut tape.embedding, first);
-        let last_tape = tape.layers.len() - 1;
-        for (index, views) in self.layout.layers.iter().enumerate() {
-            let layer = &mut tape.layers[index.min(last_tape)];
-            let output = resized(&mut tape.readout.input, n_rows);
-            let scratch = &mut tape.scratch;
-            layer::forward(self, views, group, n_threads, keep, operands, layer, scratch, output);
+        let as_given = Weights { operands: Operands::AsGiven, ..weights };
+        let shares = Shares::new(group.n_edges(), n_threads, keep);
+        let (n_rows, last_tape, views) =
+            (group.n_edges() * self.config.width, layers.len() - 1, &self.layout.layers);
+        embedding::forward(as_given, group, shares, embedding, resized(&mut layers[0].input, n_rows));
+        let LayerTape { input, qkvv, .. } = &mut layers[0];
+        layer::project_all(weights, &views[0], shares, input, scratch, layer::qkvv_rows(self, group, qkvv));
+        for index in 0..self.config.n_layers {
+            let (own, next) = (index.min(last_tape), (index + 1).min(last_tape));
+            layer::attend(self, group, n_threads, &mut layers[own], scratch);
+            let mut qkvv = std::mem::take(&mut layers[next].qkvv);
+            let following =
+                views.get(index + 1).map(|views| (views, layer::qkvv_rows(self, group, &mut qkvv)));
+            let output = resized(&mut readout.input, n_rows);
+            layer::feed_forward(weights, &views[index], following, shares, &mut layers[own], scratch, output);
+            layers[next].qkvv = qkvv;
             if index + 1 < self.config.n_layers {
-                std::mem::swap(&mut tape.readout.input, &mut tape.layers[(index + 1).min(last_tape)].input);
+                std::mem::swap(&mut readout.input, &mut layers[next].input);
             }
         }
-        readout::forward(self, group, keep, &mut tape.readout, forces);
+        readout::forward(as_given, group, n_threads, keep, readout, forces);
     }
 
     /// Adds to `gradient` (the arena's length) the gradient of a loss whose derivative by the forces of the last

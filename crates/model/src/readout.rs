@@ -11,11 +11,15 @@ use crate::group::{Group, Keep};
 use crate::layer::norm_backward;
 use crate::layout::LinearViews;
 use crate::network::Network;
+use crate::panels::Weights;
+use crate::shares::for_each;
 use mdet_kernels::{
     Operands, Real, Rows, RowsMut, Start, add_bias, add_column_sums, add_linear_input_gradient, bias_gelu,
-    bias_relu, gelu_backward, layer_norm, linear, linear_input_gradient, linear_weight_gradient,
-    relu_backward,
+    bias_relu, gelu_backward, layer_norm, linear_input_gradient, linear_weight_gradient, relu_backward,
 };
+
+/// Columns of r that a thread gets at least; a multiple of any back end's panel.
+const COLUMNS_TOGETHER: usize = 64;
 
 /// What the backward pass needs of pooling and head.
 #[derive(Debug, Default)]
@@ -26,6 +30,8 @@ pub(crate) struct ReadoutTape<T> {
     edge: Buffer<T>,
     /// r.
     rectified: Buffer<T>,
+    /// What each thread's columns of r sum up to: Σ_j r[i,j] and then Σ_j r[j,i].
+    shared_sums: Buffer<T>,
     /// Σ_j r[i,j] and Σ_j r[j,i], `[n_atoms, 2d]` each.
     sums: [Buffer<T>; 2],
     pool_sum: Buffer<T>,
@@ -49,23 +55,25 @@ impl<T> ReadoutTape<T> {
 
 /// Reads `tape.input`, writes the forces `[n_atoms, 3]` in Hartree/Bohr.
 pub(crate) fn forward<T: Real>(
-    net: &Network<T>,
+    weights: Weights<'_, T>,
     group: &Group,
+    n_threads: usize,
     keep: Keep,
     tape: &mut ReadoutTape<T>,
     forces: &mut [T],
 ) {
+    let net = weights.net;
     let (d, layout, n_atoms) = (net.config.width, &net.layout, group.n_atoms());
-    pool(net, group, keep, tape);
+    pool(weights, group, n_threads, keep, tape);
 
     let pool_sum = &tape.pool_sum;
     let normalised = resized(&mut tape.node_normalised, n_atoms * d);
     layer_norm(pool_sum, net.view(&layout.node_norm.scale), net.view(&layout.node_norm.shift), normalised);
     let rectified = resized(&mut tape.node_rectified, n_atoms * d);
-    linear(d, d, normalised, net.view(&layout.node[0].weight), rectified);
+    weights.linear_rows(&layout.node[0].weight, d, normalised, rectified);
     bias_relu(rectified, net.view(&layout.node[0].bias));
     let pooled = resized(&mut tape.pooled, n_atoms * d);
-    linear(d, d, rectified, net.view(&layout.node[1].weight), pooled);
+    weights.linear_rows(&layout.node[1].weight, d, rectified, pooled);
     add_bias(pooled, net.view(&layout.node[1].bias));
 
     let mut width = d;
@@ -75,64 +83,73 @@ pub(crate) fn forward<T: Real>(
     for ((hidden, activated), views) in levels {
         let n_out = views.bias.len();
         let hidden = resized(hidden, n_atoms * n_out);
-        linear(n_out, width, input, net.view(&views.weight), hidden);
+        weights.linear_rows(&views.weight, width, input, hidden);
         input = resized(activated, n_atoms * n_out);
         bias_gelu(hidden, net.view(&views.bias), input);
         width = n_out;
     }
-    linear(3, width, input, net.view(&layout.head[2].weight), forces);
+    weights.linear_rows(&layout.head[2].weight, width, input, forces);
 }
 
-/// Writes `tape.pool_sum`: Σ_j u1[i,j] + u2[j,i].
-fn pool<T: Real>(net: &Network<T>, group: &Group, keep: Keep, tape: &mut ReadoutTape<T>) {
-    let (d, layout, n_atoms) = (net.config.width, &net.layout, group.n_atoms());
-    for sums in &mut tape.sums {
-        resized(sums, n_atoms * 2 * d).fill(T::ZERO);
-    }
-    for rows in keep.blocks(group.n_edges()) {
-        let input = &tape.input[rows.start * d..rows.end * d];
-        let edge = resized(&mut tape.edge, rows.len() * d);
-        layer_norm(input, net.view(&layout.pool_norm.scale), net.view(&layout.pool_norm.shift), edge);
-        let rectified = resized(&mut tape.rectified, rows.len() * 2 * d);
-        linear(2 * d, d, edge, net.view(&layout.pool[0].weight), rectified);
-        bias_relu(rectified, net.view(&layout.pool[0].bias));
-        for_both_atoms(group, rows, 2 * d, |side, edge_row, atom_row| {
-            for (sum, &r) in tape.sums[side][atom_row].iter_mut().zip(&rectified[edge_row]) {
-                *sum += r;
+/// Writes `tape.pool_sum`: Σ_j u1[i,j] + u2[j,i]. The columns of r are dealt to threads, so that each sum is one thread's.
+fn pool<T: Real>(
+    weights: Weights<'_, T>,
+    group: &Group,
+    n_threads: usize,
+    keep: Keep,
+    tape: &mut ReadoutTape<T>,
+) {
+    let net = weights.net;
+    let (d, layout, n_atoms, n_edges) = (net.config.width, &net.layout, group.n_atoms(), group.n_edges());
+    let (n_columns, block) = (2 * d, keep.block_rows(n_edges));
+    let share = n_columns.div_ceil(n_threads.max(1)).next_multiple_of(COLUMNS_TOGETHER).min(n_columns);
+    let n_shares = n_columns.div_ceil(share);
+    let edge = resized(&mut tape.edge, n_shares * block * d).chunks_exact_mut(block * d);
+    let rectified = resized(&mut tape.rectified, block * n_columns).chunks_mut(block * share);
+    let sums = resized(&mut tape.shared_sums, n_atoms * 2 * n_columns).chunks_mut(n_atoms * 2 * share);
+    for_each(edge.zip(rectified).zip(sums).enumerate(), |(index, ((edge, rectified), sums))| {
+        let columns = index * share..n_columns.min((index + 1) * share);
+        let width = columns.len();
+        sums.fill(T::ZERO);
+        let (of_i, of_j) = sums.split_at_mut(n_atoms * width);
+        for rows in keep.blocks(n_edges) {
+            let input = &tape.input[rows.start * d..rows.end * d];
+            let (edge, rectified) = (&mut edge[..rows.len() * d], &mut rectified[..rows.len() * width]);
+            layer_norm(input, net.view(&layout.pool_norm.scale), net.view(&layout.pool_norm.shift), edge);
+            let (x, y) = (Rows::row_major(edge, d), RowsMut::row_major(rectified, width));
+            weights.some_outputs(&layout.pool[0].weight, columns.clone(), x, y);
+            bias_relu(rectified, &net.view(&layout.pool[0].bias)[columns.clone()]);
+            group.for_edges(rows.clone(), |edge, [i, j]| {
+                let r = &rectified[(edge - rows.start) * width..][..width];
+                for (sums, atom) in [(&mut *of_i, i), (&mut *of_j, j)] {
+                    for (sum, &r) in sums[atom * width..(atom + 1) * width].iter_mut().zip(r) {
+                        *sum += r;
+                    }
+                }
+            });
+        }
+    });
+    for (side, sums) in tape.sums.iter_mut().enumerate() {
+        let sums = resized(sums, n_atoms * n_columns);
+        for (index, shared) in tape.shared_sums.chunks(n_atoms * 2 * share).enumerate() {
+            let width = shared.len() / (2 * n_atoms);
+            let shared = shared[side * n_atoms * width..].chunks_exact(width);
+            for (sums, shared) in sums.chunks_exact_mut(n_columns).zip(shared) {
+                sums[index * share..][..width].copy_from_slice(shared);
             }
-        });
+        }
     }
     let pool_sum = resized(&mut tape.pool_sum, n_atoms * d);
     let other = resized(&mut tape.pooled, n_atoms * d);
-    let (first, second) = net.view(&layout.pool[1].weight).split_at(d * 2 * d);
-    linear(d, 2 * d, &tape.sums[0], first, pool_sum);
-    linear(d, 2 * d, &tape.sums[1], second, other);
+    let [first, second] = layout.second_pool();
+    weights.linear_rows(&first, 2 * d, &tape.sums[0], pool_sum);
+    weights.linear_rows(&second, 2 * d, &tape.sums[1], other);
     let (first, second) = net.view(&layout.pool[1].bias).split_at(d);
     for atoms in &group.atoms {
         let count = T::from_f64(atoms.len() as f64);
         for atom in atoms.clone() {
             for c in 0..d {
                 pool_sum[atom * d + c] += other[atom * d + c] + count * (first[c] + second[c]);
-            }
-        }
-    }
-}
-
-/// Calls `visit(side, edge row, atom row)` for every edge (i, j) of `rows`, counted from the first of them: side 0 with
-/// atom i, side 1 with atom j.
-fn for_both_atoms(
-    group: &Group,
-    rows: std::ops::Range<usize>,
-    width: usize,
-    mut visit: impl FnMut(usize, std::ops::Range<usize>, std::ops::Range<usize>),
-) {
-    for (atoms, edges) in group.atoms.iter().zip(&group.edges) {
-        let n = atoms.len();
-        for edge in edges.start.max(rows.start)..edges.end.min(rows.end) {
-            let (pair, edge) = (edge - edges.start, edge - rows.start);
-            for (side, atom) in [pair / n, pair % n].into_iter().enumerate() {
-                let atom = atoms.start + atom;
-                visit(side, edge * width..(edge + 1) * width, atom * width..(atom + 1) * width);
             }
         }
     }
@@ -218,9 +235,7 @@ fn pool_backward<T: Real>(
     let (first, second) = gradient[layout.pool[1].bias.clone()].split_at_mut(d);
     add_column_sums(scratch, first);
     add_column_sums(scratch, second);
-    for (side, sums) in tape.sums.iter_mut().enumerate() {
-        let half = layout.pool[1].weight.start + side * d * 2 * d
-            ..layout.pool[1].weight.start + (side + 1) * d * 2 * d;
+    for (half, sums) in layout.second_pool().into_iter().zip(&mut tape.sums) {
         linear_weight_gradient(d, 2 * d, dpool_sum, sums, &mut gradient[half.clone()]);
         sums.fill(T::ZERO);
         add_linear_input_gradient(d, 2 * d, dpool_sum, &net.values[half], sums);

@@ -58,18 +58,10 @@ fn config(
     copies: usize,
     n_steps: u64,
 ) -> TrainConfig {
-    let small = ModelConfig {
-        n_layers: 6,
-        width: 96,
-        n_heads: 6,
-        n_gaussians: 64,
-        n_frequencies: 6,
-        ..ModelConfig::published()
-    };
     TrainConfig {
         start: None,
         frequencies: Some(Frequencies::Integer),
-        model: Some(if is_published { ModelConfig::published() } else { small }),
+        model: Some(if is_published { ModelConfig::published() } else { ModelConfig::built_in() }),
         hold_out: 0.0,
         structures_per_step: copies / 2,
         n_steps,

@@ -215,14 +215,7 @@ impl TrainConfig {
             ema_decay: 0.999,
             validate_every: default_validate_every(),
             frequencies: Some(Frequencies::Integer),
-            model: Some(ModelConfig {
-                n_layers: 6,
-                width: 96,
-                n_heads: 6,
-                n_gaussians: 64,
-                n_frequencies: 6,
-                ..ModelConfig::published()
-            }),
+            model: Some(ModelConfig::built_in()),
             ..Self::finetune(PathBuf::new(), data)
         }
     }
