@@ -63,7 +63,7 @@ fn passes(criterion: &mut Criterion) {
             });
         });
         let largest = all.iter().map(|&(rows, out, within, _)| rows * out.max(within)).max().unwrap_or(0);
-        let (x, w, mut y) = (vec![0.5; largest], vec![0.25; 4 * 256 * 256], vec![0.0; largest]);
+        let (x, w, mut y) = (vec![0.5_f32; largest], vec![0.25; 4 * 256 * 256], vec![0.0; largest]);
         group.throughput(Throughput::Elements(operations as u64));
         group.bench_function(BenchmarkId::new("products by the library", n), |bench| {
             bench.iter(|| {
