@@ -11,7 +11,7 @@
 //! | harmful from | the smallest drift, by size, of a condition whose difference exceeds the noise by more than two of its standard deviations |
 //! | harmless up to | the largest drift, by size, of a condition whose difference does not |
 //!
-//! Of a clean threshold the second is the smaller one; if not, the threshold is known no better than between the two.
+//! A condition whose run ended early has left what is observed altogether: its drift counts as one that shows. Of a clean threshold the second is the smaller one; if not, the threshold is known no better than between the two.
 //! Among many observables and conditions one in twenty exceeds by chance.
 
 use crate::blocks::Difference;
@@ -175,8 +175,12 @@ fn thresholds(conditions: &[ConditionErrors]) -> Vec<Threshold> {
     let Some(with_errors) = conditions.iter().find(|c| !c.errors.is_empty()) else { return Vec::new() };
     let of = |observable: &str| {
         let judged = conditions.iter().filter_map(|c| {
+            let drift = c.drift_mev_per_atom_per_ps?.mean.abs();
+            if c.ended.is_some() {
+                return Some((drift, true));
+            }
             let error = c.errors.iter().find(|error| error.name == observable)?;
-            Some((c.drift_mev_per_atom_per_ps?.mean.abs(), error.value.excess()? > EXCESS))
+            Some((drift, error.value.excess()? > EXCESS))
         });
         let drifts = |exceeds: bool| judged.clone().filter(move |j| j.1 == exceeds).map(|j| j.0);
         Threshold {
@@ -220,6 +224,10 @@ mod tests {
             Threshold { observable: "spectrum".into(), harmless_up_to: Some(2.0), harmful_from: Some(5.0) };
         assert_eq!(thresholds(&conditions), [expected]);
         assert_eq!(thresholds(&conditions[..2])[0].harmful_from, None);
+        let ended =
+            ConditionErrors { ended: Some("runaway".into()), errors: Vec::new(), ..condition(70.0, 0.0) };
+        let with_ended = [conditions[0].clone(), conditions[1].clone(), ended];
+        assert_eq!(thresholds(&with_ended)[0].harmful_from, Some(70.0));
         assert!(thresholds(&[best]).is_empty());
     }
 

@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
-use mdet_data::ReadOptions;
-use mdet_model::{Frequencies, Model, ModelConfig};
-use mdet_train::{
-    Job, Loss, OptimiserName, Ranks, Schedule, TrainConfig, TrainError, Trained, read_metrics, train,
-};
+mod common;
+
+use mdet_model::Model;
+use mdet_train::{Job, Loss, Ranks, TrainConfig, TrainError, read_metrics, train};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,45 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const FOLDER: &str = "MDET_TEST_FOLDER";
 const N_STEPS: u64 = 40;
 
+/// Three structures a step on two ranks: the shares differ.
 fn config() -> TrainConfig {
-    let corpus = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures/corpus.npz"));
-    let sizes = ModelConfig {
-        n_layers: 1,
-        width: 16,
-        n_heads: 2,
-        n_gaussians: 8,
-        n_frequencies: 3,
-        ..ModelConfig::published()
-    };
-    TrainConfig {
-        start: None,
-        allow_new: false,
-        trained: Trained::All,
-        loss: Loss::Euclidean,
-        hold_out: 0.0,
-        validate_every: 5,
-        rounding: Default::default(),
-        data: vec![corpus.clone()],
-        validation: vec![corpus],
-        reading: ReadOptions::default(),
-        // Three structures on two ranks: the shares differ.
-        structures_per_step: 3,
-        copies: 2,
-        n_steps: N_STEPS,
-        curriculum_steps: 10,
-        warmup_steps: 10,
-        learning_rate: 2e-3,
-        schedule: Schedule::Cosine,
-        optimiser: OptimiserName::Muon,
-        weight_decay: 1e-7,
-        clip_norm: 1.0,
-        ema_decay: 0.9,
-        seed: 3,
-        checkpoint_minutes: 60.0,
-        validation_structures: 6,
-        frequencies: Some(Frequencies::Integer),
-        model: Some(sizes),
-    }
+    TrainConfig { validate_every: 5, n_steps: N_STEPS, curriculum_steps: 10, ..common::config() }
 }
 
 /// Runs the test of that name on two ranks.

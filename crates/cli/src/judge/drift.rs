@@ -85,12 +85,12 @@ pub(crate) fn run(args: &DriftArgs) -> Result<Done, AnyError> {
     };
     let stop = interrupt::flag()?;
     let mut parts: Parts<(ConditionDrift, Vec<Vec<[f64; 3]>>)> = Parts::open(&judge.out, &judge.key()?)?;
-    let (n_done, n_all) = (parts.done.len() as u64, conditions.len() as u64);
-    let mut progress = Progress::resumed(n_steps * n_done, n_steps * n_all);
-    for (condition, index) in conditions.iter().zip(0..).skip(parts.done.len()) {
+    let work = |n: usize| n_steps * conditions[..n].iter().map(Condition::cost).sum::<u64>();
+    let mut progress = Progress::resumed(work(parts.done.len()), work(conditions.len()));
+    for (index, condition) in conditions.iter().enumerate().skip(parts.done.len()) {
         let name = &condition.name;
         let at = |step, temperature: f64| {
-            progress.at(n_steps * index + step, || format!("{name}: T {temperature:.0} K"));
+            progress.at(work(index) + condition.cost() * step, || format!("{name}: T {temperature:.0} K"));
         };
         let Some(outcome) = nve::run(&plan, condition, &judge, &stop, at)? else {
             return Ok(Done::Interrupted);

@@ -71,6 +71,8 @@ pub(crate) struct ObservablesArgs {
 const SAMPLE_FS: f64 = 2.0;
 /// Blocks of one replica.
 const N_BLOCKS: usize = 2;
+/// Rise of the temperature beyond which there is no molecule left to observe; water fluctuates that far once in a million.
+const RUNAWAY: f64 = 10.0;
 /// Relaxation time of the thermostat, fs.
 const TIME_CONSTANT_FS: f64 = 100.0;
 
@@ -327,6 +329,13 @@ impl Plan {
                     series.total_ev.push(frame.observables.total_ev);
                 }
                 at(simulation.step_number());
+                let hottest =
+                    series.iter().filter_map(|s| s.temperature_k.last().copied()).fold(0.0, f64::max);
+                if hottest > RUNAWAY * self.temperature_k {
+                    let time_ps = simulation.step_number() as f64 * self.timestep_fs * 1e-3;
+                    ended = Some(format!("runaway: {hottest:.0} K after {time_ps:.2} ps"));
+                    break;
+                }
             }
         }
         // A run that ended early has other bins, and is no sample of the ensemble.
