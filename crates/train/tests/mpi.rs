@@ -5,7 +5,7 @@
 mod common;
 
 use mdet_model::Model;
-use mdet_train::{Job, Loss, Ranks, TrainConfig, TrainError, read_metrics, train};
+use mdet_train::{Job, Ranks, TrainConfig, TrainError, read_metrics, train};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
