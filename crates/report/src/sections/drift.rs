@@ -172,10 +172,21 @@ pub(crate) fn against(runs: &[Compared]) -> String {
     let error = |run: &Compared| if run.measured.n > 1 { run.measured.standard_error() } else { 0.0 };
     let ends = |run: &Compared| [run.measured.mean - error(run), run.measured.mean + error(run)];
     let predicted = |run: &Compared| run.predicted.total_mev_per_atom_per_ps();
-    let x = Axis::over("predicted heating / meV/atom/ps", runs.iter().map(predicted).chain([0.0]));
-    let y = Axis::over("measured / meV/atom/ps", runs.iter().flat_map(ends).chain([0.0]));
-    let largest = runs.iter().map(predicted).fold(0.0, f64::max);
-    let mut plot = Plot::new(x, y).line(5, "equality", [(0.0, 0.0), (largest, largest)]);
+    // From hundredths to thousands in one picture; what cools, and what nothing is predicted for, is on the edge.
+    let positive = |value: &f64| *value > 0.0;
+    let all_predicted: Vec<f64> = runs.iter().map(predicted).filter(positive).collect();
+    let all_measured: Vec<f64> =
+        runs.iter().flat_map(|run| [run.measured.mean, ends(run)[1]]).filter(positive).collect();
+    let smallest = |of: &[f64]| of.iter().copied().fold(f64::INFINITY, f64::min);
+    let largest = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
+    let from = smallest(&all_predicted).max(smallest(&all_measured));
+    let to = largest(&all_predicted).min(largest(&all_measured));
+    let x = Axis::logarithmic("predicted heating / meV/atom/ps", all_predicted);
+    let y = Axis::logarithmic("measured / meV/atom/ps", all_measured);
+    let mut plot = Plot::new(x, y);
+    if from < to {
+        plot = plot.line(5, "equality", [(from, from), (to, to)]);
+    }
     let mut names: Vec<&str> = runs.iter().map(|run| run.condition.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -190,5 +201,5 @@ pub(crate) fn against(runs: &[Compared]) -> String {
             }),
         );
     }
-    plot.figure("Measured against predicted heating; bars are standard errors over replicas.")
+    plot.figure("Measured against predicted heating; bars are standard errors over replicas. Runs that cool stand on the lower edge.")
 }
