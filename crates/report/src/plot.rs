@@ -59,6 +59,13 @@ impl Axis {
                 let step = decades.len().div_ceil(7);
                 return decades.iter().step_by(step).map(|decade| 10f64.powf(*decade)).collect();
             }
+            let powers = (self.low.floor() as i32..=self.high.ceil() as i32).map(|power| 10f64.powi(power));
+            let ticks = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|m| m * power));
+            let ticks: Vec<f64> =
+                ticks.filter(|tick| (self.low..=self.high).contains(&tick.log10())).collect();
+            if ticks.len() > 1 {
+                return ticks;
+            }
         }
         let raw = (self.high - self.low) / 5.0;
         let power = 10f64.powf(raw.log10().floor());
@@ -276,6 +283,7 @@ mod tests {
         let axis = Axis::over("", [0.0, 10.0]);
         assert_eq!(axis.ticks(), [0.0, 5.0, 10.0]);
         assert_eq!(Axis::logarithmic("", [1.0, 1000.0]).ticks(), [1.0, 10.0, 100.0, 1000.0]);
+        assert_eq!(Axis::logarithmic("", [0.3, 3.0]).ticks(), [0.5, 1.0, 2.0]);
         // Nothing, or one value, still makes an axis.
         assert!(!Axis::over("", []).ticks().is_empty() && !Axis::over("", [3.0]).ticks().is_empty());
     }

@@ -141,10 +141,12 @@ struct Run<'a> {
 impl Run<'_> {
     /// Runs every replica to its end or until told to stop; returns frames of the first one to look at.
     fn go(&self, state: &mut State, mut force_field: impl ForceField) -> Result<Vec<Structure>, AnyError> {
-        let (mut shown, mut progress) = (Vec::new(), Progress::new(self.n_steps));
+        let mut shown = Vec::new();
         let mut clock = Clock { before_s: state.seconds, started: Instant::now(), saved: Instant::now() };
         let stopped = || self.stop.load(Ordering::Relaxed);
         let mut running = state.running(self.n_steps);
+        let first = running.iter().map(|&b| state.replicas[b].snapshot.progress.step).min();
+        let mut progress = Progress::resumed(first.unwrap_or(self.n_steps), self.n_steps);
         while !running.is_empty() && !stopped() {
             let snapshots = running.iter().map(|&b| state.replicas[b].snapshot.clone()).collect();
             let mut simulation = Simulation::resume(snapshots, &mut force_field, self.config)?;
