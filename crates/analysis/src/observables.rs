@@ -11,8 +11,9 @@
 //! | harmful from | the smallest drift, by size, of a condition whose difference exceeds the noise by more than two of its standard deviations |
 //! | harmless up to | the largest drift, by size, of a condition whose difference does not |
 //!
-//! A condition whose run ended early has left what is observed altogether: its drift counts as one that shows. Of a clean threshold the second is the smaller one; if not, the threshold is known no better than between the two.
-//! Among many observables and conditions one in twenty exceeds by chance.
+//! A condition whose run ended early has left what is observed altogether: its drift counts as one that shows. Of a clean
+//! threshold the second is the smaller one; if not, the threshold is known no better than between the two. Among many
+//! observables and conditions one in twenty exceeds by chance.
 
 use crate::blocks::Difference;
 use crate::drift::{ReplicaDrift, Series, slope};
