@@ -17,6 +17,16 @@ pub(crate) enum Precision {
     F64,
 }
 
+impl Precision {
+    /// What a call costs, in calls in f32.
+    pub fn cost(self) -> u64 {
+        match self {
+            Self::F32 => 1,
+            Self::F64 => 2,
+        }
+    }
+}
+
 /// Model options that all verbs share.
 #[derive(Args)]
 pub(crate) struct ModelArgs {

@@ -67,8 +67,7 @@ pub(super) struct Outcome {
 impl Condition {
     /// What a step costs, in steps in f32.
     pub(super) fn cost(&self) -> u64 {
-        let precision = if self.precision == Precision::F64 { 2 } else { 1 };
-        precision * self.frames.max(1) as u64
+        self.precision.cost() * self.frames.max(1) as u64
     }
 
     /// The forces of the run, without net force and torque.

@@ -207,8 +207,7 @@ impl ObservablesArgs {
 impl Condition {
     /// What a step costs, in steps in f32.
     fn cost(&self) -> u64 {
-        let precision = if self.precision == Precision::F64 { 2 } else { 1 };
-        precision * u64::from(self.frames)
+        self.precision.cost() * u64::from(self.frames)
     }
 
     fn force_field(&self, judge: &Judge, bonds: &[[usize; 2]]) -> Result<Box<dyn ForceField>, AnyError> {
