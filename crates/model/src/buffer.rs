@@ -19,6 +19,18 @@ pub(crate) struct Buffer<T> {
     len: usize,
 }
 
+/// On a boundary too, wherever the copy's memory begins.
+impl<T: Clone> Clone for Buffer<T> {
+    fn clone(&self) -> Self {
+        let padding = ALIGNMENT / size_of::<T>();
+        let mut memory: Vec<T> = Vec::with_capacity(self.len + padding);
+        let start = memory.as_ptr().align_offset(ALIGNMENT).min(padding);
+        memory.extend(self.memory.iter().take(start).cloned());
+        memory.extend_from_slice(self);
+        Self { start: memory.len() - self.len, memory, len: self.len }
+    }
+}
+
 /// The first `len` elements of a buffer that grows when it must, of any content.
 pub(crate) fn resized<T: Real>(buffer: &mut Buffer<T>, len: usize) -> &mut [T] {
     if buffer.memory.len() < buffer.start + len {

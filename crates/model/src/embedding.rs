@@ -9,6 +9,7 @@
 
 use crate::buffer::{Buffer, n_bytes, resized};
 use crate::geometry::position_gradient;
+use crate::gradient::Gradient;
 use crate::group::{Group, Molecule};
 use crate::layout::{CHARGE_ROW_OF_NEUTRAL, N_CONFIGURATION_COLUMNS};
 use crate::network::Network;
@@ -22,7 +23,7 @@ use mdet_kernels::{
 use std::ops::Range;
 
 /// What the backward pass needs of the embedding.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct EmbeddingTape<T> {
     pub node: Buffer<T>,
     pub edge: Buffer<T>,
@@ -153,7 +154,8 @@ fn nodes<T: Real>(weights: Weights<'_, T>, group: &Group, tape: &mut EmbeddingTa
     weights.linear_rows(&layout.compose.weight, d, &tape.node, composed_node);
 }
 
-/// Adds the parameters' gradients to `gradient`; with `dpositions`, also writes the gradient of the positions.
+/// Adds the parameters' gradients to `gradient`; with `dpositions`, also writes the gradient of the positions. Uses up
+/// the tape.
 pub(crate) fn backward<T: Real>(
     net: &Network<T>,
     molecules: &[Molecule<'_>],
@@ -161,42 +163,47 @@ pub(crate) fn backward<T: Real>(
     operands: Operands,
     tape: &mut EmbeddingTape<T>,
     dx: &[T],
-    gradient: &mut [T],
+    gradient: &mut Gradient<'_, T>,
     dpositions: Option<&mut [[f64; 3]]>,
 ) {
     let (d, k, layout) = (net.config.width, net.config.n_gaussians, &net.layout);
     let n_fourier = 4 * net.config.n_frequencies;
     for bias in [&layout.compose.bias, &layout.radial[1].bias, &layout.directional.bias] {
-        add_column_sums(dx, &mut gradient[bias.clone()]);
+        gradient.bias(bias, dx);
     }
-    nodes_backward(net, group, tape, dx, gradient);
+    if let Some(arena) = &mut gradient.0 {
+        nodes_backward(net, group, tape, dx, arena);
+    }
     let rows = Rows::row_major(dx, d);
-    let dw = &mut gradient[layout.directional.weight.clone()];
-    operands.weight_gradient(n_fourier, rows, &tape.fourier, dw);
+    gradient.weights(&layout.directional.weight, operands, rows, n_fourier, &tape.fourier);
 
     // The edge vectors and the composed nodes are used no more: their memory serves the gradients.
     let dhidden = resized(&mut tape.edge, group.n_edges() * k);
     let w = net.view(&layout.radial[1].weight);
     operands.input_gradient(rows, w, Start::Zero, RowsMut::row_major(dhidden, k));
     gelu_backward(&tape.hidden, dhidden, &mut tape.activated);
-    operands.weight_gradient(k, rows, &tape.activated, &mut gradient[layout.radial[1].weight.clone()]);
-    add_column_sums(dhidden, &mut gradient[layout.radial[0].bias.clone()]);
+    gradient.weights(&layout.radial[1].weight, operands, rows, k, &tape.activated);
+    gradient.bias(&layout.radial[0].bias, dhidden);
     let dhidden = Rows::row_major(dhidden, k);
-    operands.weight_gradient(k, dhidden, &tape.gaussians, &mut gradient[layout.radial[0].weight.clone()]);
+    gradient.weights(&layout.radial[0].weight, operands, dhidden, k, &tape.gaussians);
     let dgaussians = &mut tape.activated;
     let w = net.view(&layout.radial[0].weight);
     operands.input_gradient(dhidden, w, Start::Zero, RowsMut::row_major(dgaussians, k));
     let mut ddistances = vec![0.0; group.n_edges()];
-    let (front, back) = gradient.split_at_mut(layout.gaussian_widths.start);
-    radial_backward(
-        &group.geometry.distances,
-        radial_basis(net),
-        &tape.gaussians,
-        dgaussians,
-        &mut ddistances,
-        &mut front[layout.gaussian_centres.clone()],
-        &mut back[..k],
-    );
+    let of_gaussians = layout.gaussian_centres.start..layout.gaussian_widths.end;
+    gradient.with_part(&of_gaussians, |parameters| {
+        let (dcentres, dwidths) = parameters.split_at_mut(k);
+        let distances = &group.geometry.distances;
+        radial_backward(
+            distances,
+            radial_basis(net),
+            &tape.gaussians,
+            dgaussians,
+            &mut ddistances,
+            dcentres,
+            dwidths,
+        );
+    });
 
     let Some(dpositions) = dpositions else { return };
     let dfourier = resized(&mut tape.hidden, group.n_edges() * n_fourier);

@@ -84,37 +84,16 @@ impl<T: Real> ForceField for NetworkForceField<T> {
 }
 
 impl<T: Real> ForceJacobian for NetworkForceField<T> {
-    /// Exact, by one backward pass per row. The rows are dealt to the threads; the Jacobian is the same bit for bit.
+    /// [`Network::jacobian`] in eV/Å², its rows dealt to the threads.
     fn jacobian(&mut self, structure: &Structure) -> Result<Vec<f64>, ForceFieldError> {
-        let n = structure.n_atoms();
-        let size = 3 * n;
+        let size = 3 * structure.n_atoms();
         let positions: Vec<_> =
             structure.positions().iter().map(|r| r.map(|x| x / BOHR_IN_ANGSTROM)).collect();
         let molecule = molecules(std::slice::from_ref(structure), &positions)[0];
-        // Copies of the molecule carry one row each through the same pass.
-        let n_copies = (GROUP_ROWS / (n * n)).clamp(1, size);
-        let mut jacobian = vec![0.0; size * size];
-        let network = &self.network;
-        self.pool.install(|| {
-            jacobian.par_chunks_mut(n_copies * size).enumerate().for_each_init(
-                || (Tape::default(), vec![T::ZERO; network.values().len()]),
-                |(tape, gradient), (chunk, entries)| {
-                    let copies = vec![molecule; entries.len() / size];
-                    let mut forces = vec![T::ZERO; size * copies.len()];
-                    network.forward(&copies, tape, &mut forces);
-                    let mut dforces = vec![T::ZERO; size * copies.len()];
-                    for copy in 0..copies.len() {
-                        dforces[copy * size + chunk * n_copies + copy] = T::ONE;
-                    }
-                    let mut dpositions = vec![[0.0; 3]; n * copies.len()];
-                    network.backward(&copies, tape, &dforces, gradient, Some(&mut dpositions));
-                    let scale = HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM / BOHR_IN_ANGSTROM;
-                    for (entry, derivative) in entries.iter_mut().zip(dpositions.as_flattened()) {
-                        *entry = scale * derivative;
-                    }
-                },
-            );
-        });
+        let mut jacobian = self.pool.install(|| self.network.jacobian(&molecule));
+        for entry in &mut jacobian {
+            *entry *= HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM / BOHR_IN_ANGSTROM;
+        }
         match jacobian.iter().position(|entry| !entry.is_finite()) {
             Some(entry) => Err(ForceFieldError::NonFinite { structure: 0, atom: entry / size / 3 }),
             None => Ok(jacobian),

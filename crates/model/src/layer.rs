@@ -3,14 +3,15 @@
 //!   y = W_o·TriangularAttention(LN(x));  z = LN(x + y);  x' = LN(z + W_2·GELU(W_1 z + b_1) + b_2)
 
 use crate::buffer::{Buffer, n_bytes, resized};
+use crate::gradient::Gradient;
 use crate::group::Group;
 use crate::layout::{LayerViews, NormViews};
 use crate::network::Network;
 use crate::panels::Weights;
 use crate::shares::{Shares, for_each};
 use mdet_kernels::{
-    AttentionShape, Operands, Real, Rows, RowsMut, Start, add_column_sums, add_layer_norm, bias_gelu,
-    gelu_backward, layer_norm, layer_norm_backward,
+    AttentionShape, Operands, Real, Rows, RowsMut, Start, add_layer_norm, bias_gelu, gelu_backward,
+    layer_norm,
 };
 use std::ops::Range;
 
@@ -204,32 +205,32 @@ pub(crate) fn backward<T: Real>(
     tape: &LayerTape<T>,
     scratch: &mut LayerScratch<T>,
     dx: &mut [T],
-    gradient: &mut [T],
+    gradient: &mut Gradient<'_, T>,
 ) {
     let (d, n_edges) = (net.config.width, group.n_edges());
     let n_hidden = net.config.ffn_multiplier * d;
     let normalised = resized(&mut scratch.narrow, n_edges * d);
     let dsum = resized(&mut scratch.other_narrow, n_edges * d);
 
-    norm_backward(net, &views.ffn_norm, &tape.output_sum, dx, &[], dsum, gradient);
-    add_column_sums(dsum, &mut gradient[views.ffn_out.bias.clone()]);
+    gradient.norm(net, &views.ffn_norm, &tape.output_sum, dx, &[], dsum);
+    gradient.bias(&views.ffn_out.bias, dsum);
     let dhidden = resized(&mut scratch.wide, n_edges * n_hidden);
     let (w_in, w_out) = (net.view(&views.ffn_in.weight), net.view(&views.ffn_out.weight));
     let rows_of_dsum = Rows::row_major(dsum, d);
     operands.input_gradient(rows_of_dsum, w_out, Start::Zero, RowsMut::row_major(dhidden, n_hidden));
     let activated = resized(&mut scratch.qkvv, n_edges * n_hidden);
     gelu_backward(&tape.hidden, dhidden, activated);
-    operands.weight_gradient(n_hidden, rows_of_dsum, activated, &mut gradient[views.ffn_out.weight.clone()]);
-    add_column_sums(dhidden, &mut gradient[views.ffn_in.bias.clone()]);
+    gradient.weights(&views.ffn_out.weight, operands, rows_of_dsum, n_hidden, activated);
+    gradient.bias(&views.ffn_in.bias, dhidden);
     norm(net, &views.aggregate_norm, &tape.aggregated, normalised);
     let dhidden = Rows::row_major(dhidden, n_hidden);
-    operands.weight_gradient(d, dhidden, normalised, &mut gradient[views.ffn_in.weight.clone()]);
+    gradient.weights(&views.ffn_in.weight, operands, dhidden, d, normalised);
     operands.input_gradient(dhidden, w_in, Start::Destination, RowsMut::row_major(dsum, d));
 
     // Past the norm, dx is the gradient of x + y: of x by the residual, of y by the attention.
-    norm_backward(net, &views.aggregate_norm, &tape.aggregated, dsum, &[], dx, gradient);
+    gradient.norm(net, &views.aggregate_norm, &tape.aggregated, dsum, &[], dx);
     let rows_of_dx = Rows::row_major(dx, d);
-    operands.weight_gradient(d, rows_of_dx, &tape.gathered, &mut gradient[views.attention_out.clone()]);
+    gradient.weights(&views.attention_out, operands, rows_of_dx, d, &tape.gathered);
     let (heads, blocked) = (group_shape(net, group).heads(), group_shape(net, group).qkvv());
     let dgathered = resized(&mut scratch.wide, heads.len());
     let w = net.view(&views.attention_out);
@@ -242,26 +243,11 @@ pub(crate) fn backward<T: Real>(
     }
     norm(net, &views.attention_norm, &tape.input, normalised);
     let dqkvv = Rows::blocked(dqkvv, blocked);
-    operands.weight_gradient(d, dqkvv, normalised, &mut gradient[views.qkvv.clone()]);
+    gradient.weights(&views.qkvv, operands, dqkvv, d, normalised);
     let dnormalised = normalised;
     let w = net.view(&views.qkvv);
     operands.input_gradient(dqkvv, w, Start::Zero, RowsMut::row_major(dnormalised, d));
     let dinput = dsum;
-    norm_backward(net, &views.attention_norm, &tape.input, dnormalised, dx, dinput, gradient);
+    gradient.norm(net, &views.attention_norm, &tape.input, dnormalised, dx, dinput);
     dx.copy_from_slice(dinput);
-}
-
-/// Backward of one norm, with the views of its scale and shift split out of `gradient`.
-pub(crate) fn norm_backward<T: Real>(
-    net: &Network<T>,
-    views: &NormViews,
-    x: &[T],
-    dy: &[T],
-    residual: &[T],
-    dx: &mut [T],
-    gradient: &mut [T],
-) {
-    let width = views.scale.len();
-    let (dscale, dshift) = gradient[views.scale.start..views.shift.end].split_at_mut(width);
-    layer_norm_backward(x, net.view(&views.scale), dy, residual, dx, dscale, dshift);
 }

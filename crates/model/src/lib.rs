@@ -10,6 +10,7 @@ pub mod efficiency;
 mod embedding;
 mod force_field;
 mod geometry;
+mod gradient;
 mod group;
 mod initialise;
 mod layer;

@@ -2,6 +2,7 @@
 
 use crate::buffer::{Buffer, n_bytes, resized};
 use crate::embedding::{self, EmbeddingTape};
+use crate::gradient::Gradient;
 use crate::group::{Group, Keep, Molecule};
 use crate::layer::{self, LayerScratch, LayerTape};
 use crate::layout::Layout;
@@ -10,6 +11,7 @@ use crate::readout::{self, ReadoutTape};
 use crate::shares::Shares;
 use crate::{ConfigError, ModelConfig};
 use mdet_kernels::{Operands, Real};
+use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -194,14 +196,36 @@ impl<T: Real> Network<T> {
         let group = &tape.group;
         assert_eq!((dforces.len(), gradient.len()), (3 * group.n_atoms(), self.values.len()));
         assert_eq!((molecules.len(), tape.layers.len()), (group.atoms.len(), self.config.n_layers));
-        let dx = resized(&mut tape.dx, group.n_edges() * self.config.width);
-        let operands = tape.rounding.backward;
-        readout::backward(self, group, operands, &mut tape.readout, dforces, dx, gradient);
-        for (views, layer) in self.layout.layers.iter().zip(&tape.layers).rev() {
-            layer::backward(self, views, group, operands, layer, &mut tape.scratch, dx, gradient);
+        let Tape { rounding, group, embedding, layers, scratch, readout, dx } = tape;
+        let buffers = (readout, scratch, dx, embedding);
+        let gradient = Gradient(Some(gradient));
+        self.way_back(molecules, group, rounding.backward, layers, buffers, dforces, gradient, dpositions);
+    }
+
+    /// [`Network::backward`] through layers' tapes that are left as they are, and buffers that are used up.
+    fn way_back(
+        &self,
+        molecules: &[Molecule<'_>],
+        group: &Group,
+        operands: Operands,
+        layers: &[LayerTape<T>],
+        (readout, scratch, dx, embedding): (
+            &mut ReadoutTape<T>,
+            &mut LayerScratch<T>,
+            &mut Buffer<T>,
+            &mut EmbeddingTape<T>,
+        ),
+        dforces: &[T],
+        mut gradient: Gradient<'_, T>,
+        dpositions: Option<&mut [[f64; 3]]>,
+    ) {
+        let gradient = &mut gradient;
+        let dx = resized(dx, group.n_edges() * self.config.width);
+        readout::backward(self, group, operands, readout, dforces, dx, gradient);
+        for (views, layer) in self.layout.layers.iter().zip(layers).rev() {
+            layer::backward(self, views, group, operands, layer, scratch, dx, gradient);
         }
-        let tape = &mut tape.embedding;
-        embedding::backward(self, molecules, group, operands, tape, dx, gradient, dpositions);
+        embedding::backward(self, molecules, group, operands, embedding, dx, gradient, dpositions);
     }
 
     /// The part of [`Network::backward`] that is the force head's parameters, with the same bits; the last pass on `tape`
@@ -211,28 +235,41 @@ impl<T: Real> Network<T> {
     /// When there was no pass on `tape`, or a length is wrong.
     pub fn backward_head(&self, tape: &mut Tape<T>, dforces: &[T], gradient: &mut [T]) {
         assert_eq!((dforces.len(), gradient.len()), (3 * tape.group.n_atoms(), self.values.len()));
-        readout::head_backward(self, &tape.group, &mut tape.readout, dforces, gradient);
+        let mut gradient = Gradient(Some(gradient));
+        readout::head_backward(self, &tape.group, &mut tape.readout, dforces, &mut gradient);
     }
 
     /// Force Jacobian ∂f/∂r of one molecule, `[3n, 3n]` row-major (rows force, columns position components),
-    /// Hartree/Bohr², exact: one backward pass per row.
+    /// Hartree/Bohr², exact: one forward pass, and for each row a way back to the positions alone. The rows are dealt to
+    /// the current thread pool; the Jacobian is the same bit for bit.
     ///
     /// # Panics
     /// As [`Network::forward`].
     pub fn jacobian(&self, molecule: &Molecule<'_>) -> Vec<f64> {
-        let n = molecule.numbers.len();
-        let (mut tape, mut forces) = (Tape::default(), vec![T::ZERO; 3 * n]);
-        let mut gradient = vec![T::ZERO; self.values.len()];
-        let mut row = vec![[0.0; 3]; n];
-        let mut jacobian = Vec::with_capacity(9 * n * n);
-        for component in 0..3 * n {
-            // The backward pass consumes what the tape holds, so each row starts from a forward pass of its own.
-            self.forward(&[*molecule], &mut tape, &mut forces);
-            let mut dforces = vec![T::ZERO; 3 * n];
-            dforces[component] = T::ONE;
-            self.backward(&[*molecule], &mut tape, &dforces, &mut gradient, Some(&mut row));
-            jacobian.extend(row.iter().flatten());
-        }
+        let size = 3 * molecule.numbers.len();
+        let (molecules, mut tape) = ([*molecule], Tape::default());
+        self.forward(&molecules, &mut tape, &mut vec![T::ZERO; size]);
+        let Tape { rounding, group, embedding, layers, readout, .. } = &tape;
+        let mut jacobian = vec![0.0; size * size];
+        jacobian.par_chunks_mut(size).enumerate().for_each_init(
+            || (LayerScratch::default(), Buffer::default()),
+            |(scratch, dx), (component, row)| {
+                let mut dforces = vec![T::ZERO; size];
+                dforces[component] = T::ONE;
+                let (row, _) = row.as_chunks_mut();
+                let buffers = (&mut readout.clone(), scratch, dx, &mut embedding.clone());
+                self.way_back(
+                    &molecules,
+                    group,
+                    rounding.backward,
+                    layers,
+                    buffers,
+                    &dforces,
+                    Gradient(None),
+                    Some(row),
+                );
+            },
+        );
         jacobian
     }
 }

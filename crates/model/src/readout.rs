@@ -7,22 +7,22 @@
 //! W_2 is linear, so it acts once per atom on sums of r, not on every edge.
 
 use crate::buffer::{Buffer, n_bytes, resized};
+use crate::gradient::Gradient;
 use crate::group::{Group, Keep};
-use crate::layer::norm_backward;
 use crate::layout::LinearViews;
 use crate::network::Network;
 use crate::panels::Weights;
 use crate::shares::for_each;
 use mdet_kernels::{
-    Operands, Real, Rows, RowsMut, Start, add_bias, add_column_sums, add_linear_input_gradient, bias_gelu,
-    bias_relu, gelu_backward, layer_norm, linear_input_gradient, linear_weight_gradient, relu_backward,
+    Operands, Real, Rows, RowsMut, Start, add_bias, add_linear_input_gradient, bias_gelu, bias_relu,
+    gelu_backward, layer_norm, linear_input_gradient, relu_backward,
 };
 
 /// Columns of r that a thread gets at least; a multiple of any back end's panel.
 const COLUMNS_TOGETHER: usize = 64;
 
 /// What the backward pass needs of pooling and head.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct ReadoutTape<T> {
     /// x after the last layer.
     pub input: Buffer<T>,
@@ -161,7 +161,7 @@ pub(crate) fn head_backward<T: Real>(
     group: &Group,
     tape: &mut ReadoutTape<T>,
     dforces: &[T],
-    gradient: &mut [T],
+    gradient: &mut Gradient<'_, T>,
 ) {
     let (d, layout, n_atoms) = (net.config.width, &net.layout, group.n_atoms());
     let [current, next] = &mut tape.node_gradients;
@@ -171,9 +171,9 @@ pub(crate) fn head_backward<T: Real>(
         let LinearViews { weight, bias } = &layout.head[level];
         let n_in = if level == 0 { d } else { layout.head[level - 1].bias.len() };
         let n_out = weight.len() / n_in;
-        add_bias_gradient(current, bias, gradient);
+        gradient.bias(bias, current);
         let input = if level == 0 { &tape.head_normalised } else { &tape.head_activated[level - 1] };
-        linear_weight_gradient(n_out, n_in, current, input, &mut gradient[weight.clone()]);
+        gradient.weights(weight, Operands::AsGiven, Rows::row_major(current, n_out), n_in, input);
         linear_input_gradient(n_out, n_in, current, net.view(weight), resized(next, n_atoms * n_in));
         if level > 0 {
             gelu_backward(&tape.head_hidden[level - 1], next, &mut tape.head_activated[level - 1]);
@@ -181,10 +181,10 @@ pub(crate) fn head_backward<T: Real>(
         std::mem::swap(&mut current, &mut next);
     }
     resized(next, n_atoms * d);
-    norm_backward(net, &layout.head_norm, &tape.pooled, current, &[], next, gradient);
+    gradient.norm(net, &layout.head_norm, &tape.pooled, current, &[], next);
 }
 
-/// From dforces to dx, adding the parameters' gradients to `gradient`.
+/// From dforces to dx, adding the parameters' gradients to `gradient`. Uses up the tape.
 pub(crate) fn backward<T: Real>(
     net: &Network<T>,
     group: &Group,
@@ -192,25 +192,20 @@ pub(crate) fn backward<T: Real>(
     tape: &mut ReadoutTape<T>,
     dforces: &[T],
     dx: &mut [T],
-    gradient: &mut [T],
+    gradient: &mut Gradient<'_, T>,
 ) {
     head_backward(net, group, tape, dforces, gradient);
     let (d, layout) = (net.config.width, &net.layout);
     let [next, current] = &mut tape.node_gradients;
-    add_bias_gradient(next, &layout.node[1].bias, gradient);
-    linear_weight_gradient(d, d, next, &tape.node_rectified, &mut gradient[layout.node[1].weight.clone()]);
+    let of_nodes = Operands::AsGiven;
+    gradient.bias(&layout.node[1].bias, next);
+    gradient.weights(&layout.node[1].weight, of_nodes, Rows::row_major(next, d), d, &tape.node_rectified);
     linear_input_gradient(d, d, next, net.view(&layout.node[1].weight), current);
     relu_backward(&tape.node_rectified, current);
-    add_bias_gradient(current, &layout.node[0].bias, gradient);
-    linear_weight_gradient(
-        d,
-        d,
-        current,
-        &tape.node_normalised,
-        &mut gradient[layout.node[0].weight.clone()],
-    );
+    gradient.bias(&layout.node[0].bias, current);
+    gradient.weights(&layout.node[0].weight, of_nodes, Rows::row_major(current, d), d, &tape.node_normalised);
     linear_input_gradient(d, d, current, net.view(&layout.node[0].weight), next);
-    norm_backward(net, &layout.node_norm, &tape.pool_sum, next, &[], current, gradient);
+    gradient.norm(net, &layout.node_norm, &tape.pool_sum, next, &[], current);
     pool_backward(net, group, operands, tape, dx, gradient);
 }
 
@@ -221,7 +216,7 @@ fn pool_backward<T: Real>(
     operands: Operands,
     tape: &mut ReadoutTape<T>,
     dx: &mut [T],
-    gradient: &mut [T],
+    gradient: &mut Gradient<'_, T>,
 ) {
     let (d, layout) = (net.config.width, &net.layout);
     let [scratch, dpool_sum] = &mut tape.node_gradients;
@@ -232,11 +227,12 @@ fn pool_backward<T: Real>(
             *value *= count;
         }
     }
-    let (first, second) = gradient[layout.pool[1].bias.clone()].split_at_mut(d);
-    add_column_sums(scratch, first);
-    add_column_sums(scratch, second);
+    let second_bias = &layout.pool[1].bias;
+    for half in [second_bias.start..second_bias.start + d, second_bias.start + d..second_bias.end] {
+        gradient.bias(&half, scratch);
+    }
     for (half, sums) in layout.second_pool().into_iter().zip(&mut tape.sums) {
-        linear_weight_gradient(d, 2 * d, dpool_sum, sums, &mut gradient[half.clone()]);
+        gradient.weights(&half, Operands::AsGiven, Rows::row_major(dpool_sum, d), 2 * d, sums);
         sums.fill(T::ZERO);
         add_linear_input_gradient(d, 2 * d, dpool_sum, &net.values[half], sums);
     }
@@ -256,17 +252,10 @@ fn pool_backward<T: Real>(
             row.copy_from_slice(&drectified);
         }
     }
-    add_bias_gradient(rectified, &layout.pool[0].bias, gradient);
+    gradient.bias(&layout.pool[0].bias, rectified);
     let rectified = Rows::row_major(rectified, 2 * d);
-    operands.weight_gradient(d, rectified, &tape.edge, &mut gradient[layout.pool[0].weight.clone()]);
+    gradient.weights(&layout.pool[0].weight, operands, rectified, d, &tape.edge);
     let dedge = RowsMut::row_major(&mut tape.edge, d);
     operands.input_gradient(rectified, net.view(&layout.pool[0].weight), Start::Zero, dedge);
-    norm_backward(net, &layout.pool_norm, &tape.input, &tape.edge, &[], dx, gradient);
-}
-
-/// dbias += column sums of dy; a layer without bias has an empty range.
-fn add_bias_gradient<T: Real>(dy: &[T], bias: &std::ops::Range<usize>, gradient: &mut [T]) {
-    if !bias.is_empty() {
-        add_column_sums(dy, &mut gradient[bias.clone()]);
-    }
+    gradient.norm(net, &layout.pool_norm, &tape.input, &tape.edge, &[], dx);
 }
