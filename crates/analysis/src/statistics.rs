@@ -52,6 +52,21 @@ impl std::fmt::Display for Estimate {
     }
 }
 
+impl std::fmt::Display for Spread {
+    /// "84.81 ± 1.20", mean and standard error with the formatter's precision and sign; "84.81 (one)" of a single value.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = f.precision().unwrap_or(2);
+        match f.sign_plus() {
+            true => write!(f, "{:+.digits$}", self.mean)?,
+            false => write!(f, "{:.digits$}", self.mean)?,
+        }
+        match self.n {
+            1 => write!(f, " (one)"),
+            _ => write!(f, " ± {:.digits$}", self.standard_error()),
+        }
+    }
+}
+
 impl Spread {
     /// Mean and standard deviation; `None` of nothing.
     pub fn of(values: &[f64]) -> Option<Self> {

@@ -261,7 +261,7 @@ fn print(found: &Trajectories) {
         for series in &trajectory.series {
             let blocks = series.blocks;
             let name = format!("{}, {}", series.scalar.name, series.scalar.unit);
-            println!("   {name:<28} {:>12.4} ± {:.4}", blocks.mean, blocks.standard_error());
+            println!("   {name:<28} {:>21}", format!("{blocks:.4}"));
         }
         if let (Some(resolution), Some(spectrum)) =
             (trajectory.resolution_per_cm, &trajectory.spectrum_per_cm)

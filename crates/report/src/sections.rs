@@ -11,7 +11,7 @@ use crate::plot::{Axis, Plot, escape, short};
 use crate::record::Judgement;
 use mdet_analysis::accuracy::{Errors, Parity};
 use mdet_analysis::loops::LoopKind;
-use mdet_analysis::{Accuracy, Estimate, Lambda, Spread};
+use mdet_analysis::{Accuracy, Estimate, Lambda};
 
 /// Dynamics shorter than this decide nothing: energies fluctuate by 10 % over a tenth of a run, whatever the forces, and bonds
 /// have hardly been tried.
@@ -59,13 +59,6 @@ fn plots(figures: impl IntoIterator<Item = String>) -> String {
 
 fn interval(estimate: &Estimate, digits: usize) -> String {
     format!("{estimate:.digits$}")
-}
-
-fn mean_and_error(spread: &Spread, digits: usize) -> String {
-    if spread.n < 2 {
-        return format!("{:.digits$} (one)", spread.mean);
-    }
-    format!("{:.digits$} ± {:.digits$}", spread.mean, spread.standard_error())
 }
 
 fn accuracy(found: &Accuracy) -> Section {

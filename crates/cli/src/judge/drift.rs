@@ -132,9 +132,8 @@ fn print(drift: &Drift) {
         "condition", "heating meV/atom/ps", "predicted", "mean T", "10 % changed", "runaway"
     );
     for condition in &drift.conditions {
-        let heating = condition.heating_mev_per_atom_per_ps.map_or("too short".into(), |spread| {
-            format!("{:+.3} ± {:.3}", spread.mean, spread.standard_error())
-        });
+        let heating =
+            condition.heating_mev_per_atom_per_ps.map_or("too short".into(), |h| format!("{h:+.3}"));
         let predicted = condition
             .predicted
             .map_or("–".into(), |predicted| format!("{:+.3}", predicted.total_mev_per_atom_per_ps()));

@@ -217,9 +217,7 @@ fn print(map: &StructureMap) {
         "molecule", "atoms", "E_eq meV/Å", "λ", "loops %", "heating meV/atom/ps", "predicted", "broken"
     );
     for m in &map.molecules {
-        let heating = m
-            .heating_mev_per_atom_per_ps
-            .map_or("–".into(), |h| format!("{:+.2} ± {:.2}", h.mean, h.standard_error()));
+        let heating = m.heating_mev_per_atom_per_ps.map_or("–".into(), |h| format!("{h:+.2}"));
         let predicted =
             m.predicted.map_or("–".into(), |p| format!("{:+.2}", p.total_mev_per_atom_per_ps()));
         let broken = m.broken_ps.map_or("–".into(), |ps| format!("{ps:.2} ps"));

@@ -228,13 +228,14 @@ fn errors(
 
 /// Heating by the curl from its works, sampled with the series, in windows after the first tenth.
 fn curl_heating(works: &[Vec<f64>], plan: &Plan<'_>, temperature_k: f64) -> Option<mdet_analysis::Spread> {
-    let length = (plan.n_steps / EVERY) as usize / (N_WINDOWS + 1);
-    let windows = |works: &Vec<f64>| -> Vec<f64> {
-        (1..=N_WINDOWS).filter_map(|k| Some(works.get((k + 1) * length)? - works[k * length])).collect()
+    let half = (plan.n_steps / EVERY) as usize / (2 * (N_WINDOWS + 1));
+    let windows = |works: &Vec<f64>| -> Vec<[f64; 2]> {
+        let boundaries = works.iter().step_by(half.max(1)).skip(2).copied().collect::<Vec<f64>>();
+        boundaries.windows(3).step_by(2).map(|w| [w[1] - w[0], w[2] - w[1]]).collect()
     };
-    let window_fs = (length as u64 * EVERY) as f64 * plan.timestep_fs;
-    let works: Vec<f64> = works.iter().flat_map(windows).collect();
-    let power = correlated_power_ev_per_fs(&works, window_fs, temperature_k)?;
+    let window_fs = (2 * half as u64 * EVERY) as f64 * plan.timestep_fs;
+    let halves: Vec<[f64; 2]> = works.iter().flat_map(windows).collect();
+    let power = correlated_power_ev_per_fs(&halves, window_fs, temperature_k).filter(|_| half > 0)?;
     Some(kinetic_spread(power, plan.structure.n_atoms()))
 }
 

@@ -367,7 +367,7 @@ fn print(found: &ObservableErrors) {
         );
         for condition in &ensemble.conditions {
             let drift = condition.drift_mev_per_atom_per_ps;
-            let drift = drift.map_or("–".into(), |d| format!("{:+.3} ± {:.3}", d.mean, d.standard_error()));
+            let drift = drift.map_or("–".into(), |d| format!("{d:+.3}"));
             let temperature = condition.temperature_k.map_or(f64::NAN, |spread| spread.mean);
             let spectrum = condition.errors.iter().find(|error| error.name == "spectrum");
             let spectrum = spectrum.and_then(|error| Some((error.value.value, error.value.noise?.mean)));

@@ -1,6 +1,6 @@
 //! Energy drift: what NVE pumps into a molecule, beside what the force errors predict.
 
-use super::{SHORT_PS, Section, mean_and_error, plots, table};
+use super::{SHORT_PS, Section, plots, table};
 use crate::plot::{Axis, Plot, short};
 use mdet_analysis::drift::{ConditionDrift, ReplicaDrift};
 use mdet_analysis::heating::PredictedHeating;
@@ -56,9 +56,8 @@ fn verdict(found: &Drift) -> (Option<bool>, String) {
     };
     if found.planned_ps < SHORT_PS {
         let words = format!(
-            "Runs of {} ps are too short to tell heating from energy that flows between modes; the smallest slope was {} meV per atom and ps with {}.",
+            "Runs of {} ps are too short to tell heating from energy that flows between modes; the smallest slope was {least:.3} meV per atom and ps with {}.",
             short(found.planned_ps),
-            mean_and_error(least, 3),
             best.name
         );
         return (None, words);
@@ -71,11 +70,10 @@ fn verdict(found: &Drift) -> (Option<bool>, String) {
     let resolved = size(least) > 2.0 * error;
     let n_runaway = all.iter().filter(|(c, _)| c.replicas.iter().any(|r| r.runaway_ps.is_some())).count();
     let words = format!(
-        "Use of {} for NVE: up to about {} ps with {}, where heating of {} meV per atom and ps{} is 10 % of the thermal energy. For NVT: {}. {n_runaway} of {} conditions ran away within {} ps.",
+        "Use of {} for NVE: up to about {} ps with {}, where heating of {least:.3} meV per atom and ps{} is 10 % of the thermal energy. For NVT: {}. {n_runaway} of {} conditions ran away within {} ps.",
         found.molecule,
         short(lasting),
         best.name,
-        mean_and_error(least, 3),
         if resolved { "" } else { " (not told from zero; twice its error is taken)" },
         if rate < thermal {
             format!("yes, if the thermostat takes up {} meV per atom and ps", short(rate))
@@ -90,8 +88,7 @@ fn verdict(found: &Drift) -> (Option<bool>, String) {
 
 fn conditions(found: &Drift) -> String {
     let rows = found.conditions.iter().map(|c| {
-        let over =
-            |s: &Option<Spread>, digits| s.as_ref().map_or("–".into(), |s| mean_and_error(s, digits));
+        let over = |s: &Option<Spread>, digits| s.as_ref().map_or("–".into(), |s| format!("{s:.digits$}"));
         let n = c.replicas.len();
         let first = |pick: fn(&ReplicaDrift) -> Option<f64>| {
             let hits: Vec<f64> = c.replicas.iter().filter_map(pick).collect();
@@ -142,9 +139,9 @@ fn predictions(found: &Drift) -> String {
             run.condition.clone(),
             short(p.orientation_mev_per_atom_per_ps),
             short(p.rounding_mev_per_atom_per_ps),
-            p.curl_mev_per_atom_per_ps.map_or("–".into(), |curl| mean_and_error(&curl, 4)),
+            p.curl_mev_per_atom_per_ps.map_or("–".into(), |curl| format!("{curl:.4}")),
             short(p.total_mev_per_atom_per_ps()),
-            mean_and_error(&run.measured, 4),
+            format!("{:.4}", run.measured),
         ]
     });
     let head =

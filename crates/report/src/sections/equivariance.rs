@@ -1,6 +1,6 @@
 //! Rotational symmetry: how far forces turn with the molecule.
 
-use super::{Section, mean_and_error, plots, table};
+use super::{Section, plots, table};
 use crate::plot::{Axis, Plot, short};
 use mdet_analysis::equivariance::{MIN_BASES, StructureEquivariance};
 use mdet_analysis::sphere::SphereMap;
@@ -39,7 +39,7 @@ pub(super) fn section(found: &Equivariance) -> Section {
             s.n_atoms.to_string(),
             inside.into(),
             format!("{:.0}", s.force_mev_per_angstrom),
-            mean_and_error(&s.error_mev_per_angstrom, 3),
+            format!("{:.3}", s.error_mev_per_angstrom),
             rounding,
             format!("{:.2}", s.magnitude_mev_per_angstrom),
             s.angle_degrees.map_or("–".into(), |angle| format!("{angle:.3}")),

@@ -1,7 +1,7 @@
 //! The structure map: which molecules fail, and which features go with it. Tables whose cells are shaded by rank.
 
 use super::drift::Compared;
-use super::{Section, held, mean_and_error};
+use super::{Section, held};
 use crate::plot::{escape, short};
 use mdet_analysis::map::{FEATURES, MEASURES, MappedMolecule, StructureMap};
 use std::fmt::Write;
@@ -153,7 +153,7 @@ fn molecules(found: &StructureMap) -> String {
         for index in 0..4 {
             out += &shaded(index, &short);
         }
-        let heating = m.heating_mev_per_atom_per_ps.map_or("–".into(), |h| mean_and_error(&h, 2));
+        let heating = m.heating_mev_per_atom_per_ps.map_or("–".into(), |h| format!("{h:.2}"));
         out += &shaded(4, &|_| heating.clone());
         let predicted = m.predicted.map_or("–".into(), |p| short(p.total_mev_per_atom_per_ps()));
         let broken = m.broken_ps.map_or(String::new(), |ps| format!("{ps:.2} ps"));

@@ -39,9 +39,9 @@ fn of_ensemble(ensemble: &EnsembleErrors) -> String {
         let showing: Vec<&str> = c.showing().map(|error| error.name.as_str()).collect();
         vec![
             c.name.clone(),
-            drift.map_or("–".into(), |d| format!("{:+.3} ± {:.3}", d.mean, d.standard_error())),
+            drift.map_or("–".into(), |d| format!("{d:+.3}")),
             short(c.bias_mev_per_angstrom),
-            c.temperature_k.map_or("–".into(), |t| format!("{:.0} ± {:.0}", t.mean, t.standard_error())),
+            c.temperature_k.map_or("–".into(), |t| format!("{t:.0}")),
             c.ended.clone().unwrap_or_else(|| format!("{} of {}", showing.len(), c.errors.len())),
         ]
     });

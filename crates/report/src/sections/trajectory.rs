@@ -61,9 +61,7 @@ fn means(found: &Trajectories) -> String {
     let rows = found.trajectories[0].series.iter().map(|series| {
         let value = |t: &Trajectory| {
             let own = t.series.iter().find(|own| own.scalar == series.scalar);
-            own.map_or("–".into(), |own| {
-                format!("{:.4} ± {:.4}", own.blocks.mean, own.blocks.standard_error())
-            })
+            own.map_or("–".into(), |own| format!("{:.4}", own.blocks))
         };
         let name = format!("{}, {}", series.scalar.name, series.scalar.unit);
         std::iter::once(name).chain(found.trajectories.iter().map(value)).collect()
