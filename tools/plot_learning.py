@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""The learning curves of docs/scaling.md.
+
+    pip install matplotlib
+    tools/plot_learning.py docs/results/learning.csv docs/results/learning.svg
+
+Lines: averaged weights on 400 validation structures during a run; dots: on all of them where a run ended.
+"""
+
+import csv
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")
+matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "mdet"})
+import matplotlib.pyplot as plt
+from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
+
+# Okabe and Ito's colours; runs that are no part of the built-in model are dashed.
+STYLES = {
+    "4x64": ("#0072b2", "--", "4 × 64, from scratch"),
+    "6x96": ("#d55e00", "--", "6 × 96, from scratch"),
+    "6x128": ("#777777", "--", "6 × 128, from scratch"),
+    "built-in": ("#e69f00", "-", "built-in (6 × 96), first run"),
+    "continued": ("#009e73", "-", "second run"),
+    "continued-2": ("#cc79a7", "-", "third run"),
+    "continued-3": ("#56b4e9", "-", "fourth run, cut short"),
+    "continued-4": ("#000000", "-", "fifth run"),
+}
+
+
+def main(source, target):
+    with open(source) as file:
+        rows = list(csv.DictReader(file))
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for run, (colour, line, label) in STYLES.items():
+        for few in (True, False):
+            own = [row for row in rows if row["run"] == run and (row["validation_structures"] == "400") == few]
+            n = [int(row["structures_seen"]) for row in own]
+            error = [float(row["component_mae_mev_per_angstrom"]) for row in own]
+            style = {"linestyle": line} if few else {"linestyle": "", "marker": "o", "markersize": 5}
+            named = label if few == any(row["run"] == run and row["validation_structures"] == "400" for row in rows) else None
+            axes.loglog(n, error, color=colour, label=named, **style)
+    axes.set_xlabel("structures seen")
+    axes.set_ylabel("force MAE of a component, meV/Å")
+    axes.set_ylim(40, 700)
+    axes.yaxis.set_major_locator(FixedLocator([40, 50, 60, 80, 100, 150, 200, 300, 500]))
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(which="major", color="#d5dade")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(target, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
