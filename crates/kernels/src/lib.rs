@@ -12,6 +12,7 @@ mod instances;
 mod isa;
 mod linear;
 mod norm;
+mod normal;
 mod product;
 mod radial;
 mod real;
@@ -20,7 +21,9 @@ mod rows;
 mod testing;
 mod vector;
 
-pub use activation::{add_bias, add_column_sums, bias_gelu, bias_relu, gelu_backward, relu_backward};
+pub use activation::{
+    add_bias, add_column_sums, bias_gelu, bias_gelu_in_place, bias_relu, gelu_backward, relu_backward,
+};
 pub use angular::{angular_backward, angular_features};
 pub use attention::{
     AttentionShape, triangular_attention, triangular_attention_backward, triangular_attention_naive,

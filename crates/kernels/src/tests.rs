@@ -296,6 +296,9 @@ fn activations_match_twins_and_pass_nan_through() {
         let biased: Vec<f64> = (0..60).map(|i| x[i] + bias[i % 6]).collect();
         let (mut h, mut y) = (x.clone(), vec![0.0; 60]);
         bias_gelu(&mut h, &bias, &mut y);
+        let mut in_place = x.clone();
+        bias_gelu_in_place(&mut in_place, &bias);
+        assert_eq!(in_place, y);
         assert_close(&h, &biased, 1e-15);
         assert_close(&y, &biased.iter().map(|&x| gelu(x)).collect::<Vec<_>>(), 1e-15);
         let weights: Vec<f64> = numbers(60, 7);
