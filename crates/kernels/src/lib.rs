@@ -33,7 +33,7 @@ pub use linear::{
     Operands, add_linear_input_gradient, library_product, linear, linear_by_panels, linear_input_gradient,
     linear_weight_gradient,
 };
-pub use norm::{add_layer_norm, layer_norm, layer_norm_backward};
+pub use norm::{add_layer_norm, add_layer_norm_in_place, layer_norm, layer_norm_backward};
 pub use product::{Panels, Start, pack, panel_columns, panels_len};
 pub use radial::{RadialBasis, radial_backward, radial_features};
 pub use real::Real;
