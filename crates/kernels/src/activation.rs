@@ -1,8 +1,7 @@
 //! Biases, GELU (exact: x·Φ(x)) and ReLU, row by row, with their gradients.
 
-use crate::Real;
-use crate::isa::{Isa, dispatched};
-use crate::real::half_erfc;
+use crate::isa::dispatched;
+use crate::normal::{normal_cdf, normal_density};
 
 dispatched! {
     /// h\[rows, width\] += bias\[width\]; y = GELU(h). h is kept: the backward pass needs it.
@@ -12,7 +11,19 @@ dispatched! {
             for c in 0..width {
                 let x = h[c] + bias[c];
                 h[c] = x;
-                y[c] = x * normal_cdf::<I, T>(x).0;
+                y[c] = x * normal_cdf::<I, T>(x);
+            }
+        }
+    }
+}
+
+dispatched! {
+    /// h\[rows, width\] = GELU(h + bias\[width\]), with the bits of [`bias_gelu`].
+    pub fn bias_gelu_in_place<I: Isa, T: Real>(h: &mut [T], bias: &[T]) {
+        for h in h.chunks_exact_mut(bias.len()) {
+            for (h, &bias) in h.iter_mut().zip(bias) {
+                let x = *h + bias;
+                *h = x * normal_cdf::<I, T>(x);
             }
         }
     }
@@ -22,7 +33,7 @@ dispatched! {
     /// dy becomes dh = dy·(Φ(h) + h·φ(h)), and y becomes GELU(h) again, which the weight gradient needs.
     pub fn gelu_backward<I: Isa, T: Real>(h: &[T], dy: &mut [T], y: &mut [T]) {
         for ((&x, dy), y) in h.iter().zip(dy).zip(y) {
-            let (cdf, density) = normal_cdf::<I, T>(x);
+            let (cdf, density) = (normal_cdf::<I, T>(x), normal_density::<I, T>(x));
             *y = x * cdf;
             *dy *= I::mul_add(x, density, cdf);
         }
@@ -70,13 +81,4 @@ dispatched! {
             }
         }
     }
-}
-
-/// (Φ(x), φ(x)) of the standard normal distribution.
-#[inline(always)]
-fn normal_cdf<I: Isa, T: Real>(x: T) -> (T, T) {
-    let (tail, gaussian) = half_erfc::<I, T>(x.abs() * T::from_f64(std::f64::consts::FRAC_1_SQRT_2));
-    let cdf = if x < T::ZERO { tail } else { T::ONE - tail };
-    let inverse_root_two_pi = T::from_f64(0.398_942_280_401_432_7);
-    (cdf, gaussian * inverse_root_two_pi)
 }

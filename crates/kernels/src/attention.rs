@@ -7,7 +7,9 @@
 //! so that a tile's k and v2 stay in the second-level cache and its weights α, tile × N, in the first. Scores have j
 //! along vector lanes, sums over l and j channels. The backward pass recomputes α.
 
+mod ahead;
 mod backward;
+mod gather;
 mod gradient;
 mod scratch;
 mod tile;
@@ -16,9 +18,11 @@ use crate::Real;
 use crate::isa::{Isa, dispatched};
 use crate::rows::Blocked;
 use crate::vector::{MOST_LANES, Vector};
+use ahead::Ahead;
+use gather::{Rows, Terms, gather};
 use scratch::{Scratch, transpose_rows};
 use std::ops::Range;
-use tile::{Rows, Tile, gather, scores};
+use tile::{Tile, scores};
 
 pub use backward::triangular_attention_backward;
 
@@ -120,24 +124,43 @@ dispatched! {
         let alpha = scratch.take(MOST_ROWS * n * columns);
         let inverse_sum = scratch.take(MOST_ROWS * columns);
         let sums = scratch.take(MOST_ROWS * columns * dp);
+        let n_tiles = n_rows.div_ceil(MOST_ROWS);
         for head in 0..n_heads {
-            let [q, k, v1, v2] = [0, 1, 2, 3].map(|kind| &qkvv[shape.part(kind * n_heads + head)]);
+            let of = |head: usize| [0, 1, 2, 3].map(|kind| &qkvv[shape.part(kind * n_heads + head)]);
+            let [q, k, v1, v2] = of(head);
             for j in (0..n).step_by(columns) {
                 let tile = shape.tile::<I, T>(columns.min(n - j));
                 for l in 0..n {
                     transpose_rows::<I, T>(tile, &k[(l * n + j) * dp..], &mut kt[l * dp * tile.columns..]);
                 }
                 let rows = Rows { width, first: j, column: head * d_head };
+                // After the last of a head come the first of the next; after all heads, the last one's again.
+                let is_last = j + columns >= n;
+                let (next_j, next_head) =
+                    if is_last { (0, (head + 1).min(n_heads - 1)) } else { (j + columns, head) };
+                let [next_q, next_k, next_v1, next_v2] = of(next_head);
+                let next_columns = columns.min(n - next_j);
+                let asked = next_columns.div_ceil(n_tiles.max(1));
                 let mut i = 0;
                 while i < n_rows {
                     let own = rows_of_tile(n_rows - i);
-                    let first = (i_range.start + i) * n * dp;
-                    let given = [&q[first..], &v1[first..], &*kt, &v2[j * dp..]];
+                    let at = |i: usize| (i_range.start + i) * n * dp;
+                    let (first, next_i) = (at(i), if i + own < n_rows { i + own } else { 0 });
+                    let [ahead_q, ahead_v1] = if next_i > 0 { [q, v1] } else { [next_q, next_v1] };
+                    let asked_first = (i / MOST_ROWS * asked).min(next_columns);
+                    let ahead = Ahead {
+                        rows: [&ahead_q[at(next_i)..], &ahead_v1[at(next_i)..]].map(<[T]>::as_ptr),
+                        n_rows: rows_of_tile(n_rows - next_i),
+                        columns: [next_k, next_v2].map(|from| from[(next_j + asked_first) * dp..].as_ptr()),
+                        n_columns: asked.min(next_columns - asked_first),
+                    };
+                    let given = [&q[first..], &*kt];
+                    let terms = [&v1[first..], &v2[j * dp..]];
                     let (weight, out) = ([&mut *alpha, &mut *inverse_sum, &mut *sums], &mut out[i * n * width..]);
                     match own {
-                        4 => forward_tile::<I, T, 4>(tile, given, weight, rows, out),
-                        2 => forward_tile::<I, T, 2>(tile, given, weight, rows, out),
-                        _ => forward_tile::<I, T, 1>(tile, given, weight, rows, out),
+                        4 => forward_tile::<I, T, 4>(tile, given, terms, weight, rows, ahead, out),
+                        2 => forward_tile::<I, T, 2>(tile, given, terms, weight, rows, ahead, out),
+                        _ => forward_tile::<I, T, 1>(tile, given, terms, weight, rows, ahead, out),
                     }
                     i += own;
                 }
@@ -156,13 +179,15 @@ const fn has_many_registers<I: Isa>() -> bool {
 #[inline(always)]
 fn forward_tile<I: Isa, T: Real, const R: usize>(
     tile: Tile,
-    [q, v1, kt, v2]: [&[T]; 4],
+    [q, kt]: [&[T]; 2],
+    [v1, v2]: [&[T]; 2],
     [alpha, inverse_sum, sums]: [&mut [T]; 3],
     rows: Rows,
+    ahead: Ahead<T>,
     out: &mut [T],
 ) {
-    scores_of::<I, T, R>(tile, q, kt, alpha, inverse_sum);
-    gather::<I, T, R>(tile, [v1, v2], [alpha, inverse_sum], sums, rows, out);
+    scores_of::<I, T, R>(tile, q, kt, alpha, inverse_sum, ahead);
+    gather::<I, T, R>(tile, Terms { v1, v2, alpha, inverse_sum }, sums, rows, out);
 }
 
 /// Calls a function of `<I, T, R, vectors>` with as few and as wide vectors as cover a tile's columns.
@@ -188,8 +213,9 @@ fn scores_of<I: Isa, T: Real, const R: usize>(
     kt: &[T],
     alpha: &mut [T],
     inverse_sum: &mut [T],
+    ahead: Ahead<T>,
 ) {
-    with_vectors!(scores::<I, T, R>, tile, (tile, q, kt, alpha, inverse_sum));
+    with_vectors!(scores::<I, T, R>, tile, (tile, q, kt, alpha, inverse_sum, ahead));
 }
 
 /// 1/√d_head.

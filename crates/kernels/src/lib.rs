@@ -12,6 +12,7 @@ mod instances;
 mod isa;
 mod linear;
 mod norm;
+mod normal;
 mod product;
 mod radial;
 mod real;
@@ -20,7 +21,9 @@ mod rows;
 mod testing;
 mod vector;
 
-pub use activation::{add_bias, add_column_sums, bias_gelu, bias_relu, gelu_backward, relu_backward};
+pub use activation::{
+    add_bias, add_column_sums, bias_gelu, bias_gelu_in_place, bias_relu, gelu_backward, relu_backward,
+};
 pub use angular::{angular_backward, angular_features};
 pub use attention::{
     AttentionShape, triangular_attention, triangular_attention_backward, triangular_attention_naive,
@@ -30,7 +33,7 @@ pub use linear::{
     Operands, add_linear_input_gradient, library_product, linear, linear_by_panels, linear_input_gradient,
     linear_weight_gradient,
 };
-pub use norm::{add_layer_norm, layer_norm, layer_norm_backward};
+pub use norm::{add_layer_norm, add_layer_norm_in_place, layer_norm, layer_norm_backward};
 pub use product::{Panels, Start, pack, panel_columns, panels_len};
 pub use radial::{RadialBasis, radial_backward, radial_features};
 pub use real::Real;

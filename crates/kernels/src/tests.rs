@@ -263,7 +263,8 @@ fn norm_twin(x: &[f64], scale: &[f64], shift: &[f64]) -> Vec<f64> {
 fn layer_norm_and_its_gradient_match_twin_and_central_differences() {
     on_every_backend(|| {
         for width in [3, 7, 8, 48, 67] {
-            let (x, y): (Vec<f64>, Vec<f64>) = (numbers(3 * width, 1), numbers(3 * width, 2));
+            // More rows than are computed together.
+            let (x, y): (Vec<f64>, Vec<f64>) = (numbers(6 * width, 1), numbers(6 * width, 2));
             let (scale, shift): (Vec<f64>, Vec<f64>) = (numbers(width, 3), numbers(width, 4));
             let mut out = vec![0.0; x.len()];
             layer_norm(&x, &scale, &shift, &mut out);
@@ -273,6 +274,13 @@ fn layer_norm_and_its_gradient_match_twin_and_central_differences() {
             let twin: Vec<f64> = (0..x.len()).map(|i| x[i] + y[i] + shift[i % width]).collect();
             assert_close(&sum, &twin, 1e-15);
             assert_close(&out, &norm_twin(&twin, &scale, &shift), 1e-13);
+            let mut in_place = y.clone();
+            add_layer_norm_in_place(&x, &shift, &scale, &shift, &mut in_place);
+            assert_eq!(in_place, out);
+            let (mut sum, mut in_place) = (y.clone(), y.clone());
+            add_layer_norm(&x, &[], &scale, &shift, &mut sum, &mut out);
+            add_layer_norm_in_place(&x, &[], &scale, &shift, &mut in_place);
+            assert_eq!(in_place, out);
 
             let (mut dx, mut dscale, mut dshift) = (vec![0.0; x.len()], vec![1.0; width], vec![1.0; width]);
             layer_norm_backward(&x, &scale, &y, &[], &mut dx, &mut dscale, &mut dshift);
@@ -296,6 +304,9 @@ fn activations_match_twins_and_pass_nan_through() {
         let biased: Vec<f64> = (0..60).map(|i| x[i] + bias[i % 6]).collect();
         let (mut h, mut y) = (x.clone(), vec![0.0; 60]);
         bias_gelu(&mut h, &bias, &mut y);
+        let mut in_place = x.clone();
+        bias_gelu_in_place(&mut in_place, &bias);
+        assert_eq!(in_place, y);
         assert_close(&h, &biased, 1e-15);
         assert_close(&y, &biased.iter().map(|&x| gelu(x)).collect::<Vec<_>>(), 1e-15);
         let weights: Vec<f64> = numbers(60, 7);

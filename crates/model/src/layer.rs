@@ -4,14 +4,14 @@
 
 use crate::buffer::{Buffer, n_bytes, resized};
 use crate::gradient::Gradient;
-use crate::group::Group;
+use crate::group::{Group, Keep};
 use crate::layout::{LayerViews, NormViews};
 use crate::network::Network;
 use crate::panels::Weights;
 use crate::shares::{Shares, for_each};
 use mdet_kernels::{
-    AttentionShape, Operands, Real, Rows, RowsMut, Start, add_layer_norm, bias_gelu, gelu_backward,
-    layer_norm,
+    AttentionShape, Operands, Real, Rows, RowsMut, Start, add_layer_norm, add_layer_norm_in_place, bias_gelu,
+    bias_gelu_in_place, gelu_backward, layer_norm,
 };
 use std::ops::Range;
 
@@ -155,26 +155,45 @@ pub(crate) fn feed_forward<T: Real>(
     let net = weights.net;
     let (d, n_block_rows) = (net.config.width, shares.n_block_rows());
     let n_hidden = net.config.ffn_multiplier * d;
+    let kept = |width: usize| if shares.keep == Keep::ForBackward { width } else { 0 };
+    let widths = [d, n_hidden, kept(d), kept(n_hidden), kept(d)];
     let blocks = [
-        resized(&mut scratch.other_narrow, n_block_rows * d),
-        resized(&mut tape.aggregated, n_block_rows * d),
-        resized(&mut tape.hidden, n_block_rows * n_hidden),
-        resized(&mut scratch.wide, n_block_rows * n_hidden),
-        resized(&mut tape.output_sum, n_block_rows * d),
+        resized(&mut scratch.other_narrow, n_block_rows * widths[0]),
+        resized(&mut tape.hidden, n_block_rows * widths[1]),
+        resized(&mut tape.aggregated, n_block_rows * widths[2]),
+        resized(&mut scratch.wide, n_block_rows * widths[3]),
+        resized(&mut tape.output_sum, n_block_rows * widths[4]),
     ];
     let (input, gathered) = (&tape.input, &tape.gathered);
-    let widths = [d, d, n_hidden, n_hidden, d];
+    let (aggregate_norm, ffn_norm) = (norm_of(net, &views.aggregate_norm), norm_of(net, &views.ffn_norm));
+    let [bias_in, bias_out] = [&views.ffn_in, &views.ffn_out].map(|views| net.view(&views.bias));
     let feed = |rows: Range<usize>, blocks: [&mut [T]; 5], output: &mut [T]| {
-        let [normalised, aggregated, hidden, activated, output_sum] = blocks;
+        let [normalised, hidden, aggregated, activated, output_sum] = blocks;
         let rows = self::rows(&rows, d);
-        weights.linear_rows(&views.attention_out, d, &gathered[rows.clone()], aggregated);
-        let (scale, shift) = (net.view(&views.aggregate_norm.scale), net.view(&views.aggregate_norm.shift));
-        add_layer_norm(&input[rows], &[], scale, shift, aggregated, normalised);
-        weights.linear_rows(&views.ffn_in.weight, d, normalised, hidden);
-        bias_gelu(hidden, net.view(&views.ffn_in.bias), activated);
-        weights.linear_rows(&views.ffn_out.weight, n_hidden, activated, output_sum);
-        let (scale, shift) = (net.view(&views.ffn_norm.scale), net.view(&views.ffn_norm.shift));
-        add_layer_norm(normalised, net.view(&views.ffn_out.bias), scale, shift, output_sum, output);
+        let (input, gathered) = (&input[rows.clone()], &gathered[rows]);
+        match shares.keep {
+            Keep::ForBackward => {
+                weights.linear_rows(&views.attention_out, d, gathered, aggregated);
+                let [scale, shift] = aggregate_norm;
+                add_layer_norm(input, &[], scale, shift, aggregated, normalised);
+                weights.linear_rows(&views.ffn_in.weight, d, normalised, hidden);
+                bias_gelu(hidden, bias_in, activated);
+                weights.linear_rows(&views.ffn_out.weight, n_hidden, activated, output_sum);
+                let [scale, shift] = ffn_norm;
+                add_layer_norm(normalised, bias_out, scale, shift, output_sum, output);
+            }
+            // The same in half the memory, which leaves room for the weights in the second-level cache.
+            Keep::Output => {
+                weights.linear_rows(&views.attention_out, d, gathered, normalised);
+                let [scale, shift] = aggregate_norm;
+                add_layer_norm_in_place(input, &[], scale, shift, normalised);
+                weights.linear_rows(&views.ffn_in.weight, d, normalised, hidden);
+                bias_gelu_in_place(hidden, bias_in);
+                weights.linear_rows(&views.ffn_out.weight, n_hidden, hidden, output);
+                let [scale, shift] = ffn_norm;
+                add_layer_norm_in_place(normalised, bias_out, scale, shift, output);
+            }
+        }
     };
     let output = RowsMut::row_major(output, d);
     match next {
@@ -192,8 +211,14 @@ pub(crate) fn feed_forward<T: Real>(
     }
 }
 
+/// Scale and shift.
+fn norm_of<'a, T: Real>(net: &'a Network<T>, views: &NormViews) -> [&'a [T]; 2] {
+    [&views.scale, &views.shift].map(|view| net.view(view))
+}
+
 fn norm<T: Real>(net: &Network<T>, views: &NormViews, x: &[T], y: &mut [T]) {
-    layer_norm(x, net.view(&views.scale), net.view(&views.shift), y);
+    let [scale, shift] = norm_of(net, views);
+    layer_norm(x, scale, shift, y);
 }
 
 /// Turns `dx` from the gradient of x' into that of x, and adds the parameters' gradients to `gradient`.

@@ -15,13 +15,15 @@ pub(crate) struct Shares {
     share: usize,
     /// Rows that are taken from the first kernel to the last before the next begin.
     block: usize,
+    /// What they leave behind.
+    pub keep: Keep,
 }
 
 impl Shares {
     pub fn new(n_rows: usize, n_threads: usize, keep: Keep) -> Self {
         let share = n_rows.div_ceil(n_threads.max(1)).max(1);
         assert!(keep == Keep::Output || share >= n_rows, "rows kept for the backward pass are one block");
-        Self { n_rows, share, block: keep.block_rows(share) }
+        Self { n_rows, share, block: keep.block_rows(share), keep }
     }
 
     /// Rows of block buffers: one block for each thread.

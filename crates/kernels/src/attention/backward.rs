@@ -1,5 +1,6 @@
 //! Gradient of triangular attention, with the weights α recomputed tile by tile.
 
+use super::ahead::Ahead;
 use super::gradient::{self, Factors, Sums};
 use super::scratch::{Scratch, transpose_rows};
 use super::tile::{Tile, normalise, weights};
@@ -102,7 +103,7 @@ fn backward_tile<I: Isa, T: Real, const R: usize>(
 ) {
     let Given { q, v1, kt, v2t, k, v2, dout, dout_t } = given;
     let Weight { alpha, ds, inverse_sum, mean } = weight;
-    scores_of::<I, T, R>(tile, q, kt, alpha, inverse_sum);
+    scores_of::<I, T, R>(tile, q, kt, alpha, inverse_sum, Ahead::nothing());
     weights_of::<I, T, R>(tile, [v1, v2t, dout_t], [alpha, inverse_sum], ds, mean);
     normalise::<I::Narrow, T>(tile, R, [inverse_sum, mean], alpha, ds);
     if R < 4 || has_many_registers::<I>() {

@@ -13,12 +13,12 @@
 //!
 //! Loops are written out: closures and iterators over vectors are not always compiled for the back end's instructions.
 
-use super::{has_many_registers, inverse_root};
+use super::ahead::Ahead;
+use super::inverse_root;
 use crate::Real;
 use crate::isa::Isa;
-use crate::real::exp_lanes;
+use crate::real::exp2_lanes;
 use crate::vector::Vector;
-use std::ops::Range;
 
 /// Sizes of a tile.
 #[derive(Clone, Copy)]
@@ -51,17 +51,7 @@ impl Tile {
     }
 }
 
-/// Where a tile's rows of the output lie.
-#[derive(Clone, Copy)]
-pub(super) struct Rows {
-    pub width: usize,
-    /// Row of the tile's first j within those of an atom i.
-    pub first: usize,
-    /// Column of the head's first channel.
-    pub column: usize,
-}
-
-/// alpha\[r\]\[l\]\[j\] = exp(`scale`·(q·k − max over l)) and inverse_sum\[r\]\[j\] = 1/Σ_l alpha, for `V` vectors of j.
+/// alpha\[r\]\[l\]\[j\] = exp((q·k − max over l)/√d_head) and inverse_sum\[r\]\[j\] = 1/Σ_l alpha, for `V` vectors of j.
 #[inline(always)]
 pub(super) fn scores<I: Isa, T: Real, const R: usize, const V: usize>(
     tile: Tile,
@@ -69,9 +59,9 @@ pub(super) fn scores<I: Isa, T: Real, const R: usize, const V: usize>(
     kt: &[T],
     alpha: &mut [T],
     inverse_sum: &mut [T],
+    ahead: Ahead<T>,
 ) {
     let Tile { n, d_head, dp, columns, .. } = tile;
-    let scale = inverse_root::<T>(d_head);
     let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
     tile.check(R, alpha, q, kt);
     assert!(V * lanes <= columns && inverse_sum.len() >= R * columns);
@@ -79,6 +69,7 @@ pub(super) fn scores<I: Isa, T: Real, const R: usize, const V: usize>(
     let load = T::Lanes::<I>::load_at;
     let mut highest = [[splat(T::from_f64(f64::NEG_INFINITY)); V]; R];
     for l in 0..n {
+        ahead.ask(tile, l);
         let mut sums = [[splat(T::ZERO); V]; R];
         // SAFETY: l < n, c < dp, r < R and whole vectors within `columns`: inside the arrays, checked above.
         unsafe {
@@ -102,139 +93,66 @@ pub(super) fn scores<I: Isa, T: Real, const R: usize, const V: usize>(
             }
         }
     }
-    for r in 0..R {
-        let mut sums = [splat(T::ZERO); V];
-        let mut lowered = [splat(T::ZERO); V];
-        for v in 0..V {
-            lowered[v] = highest[r][v].mul(splat(-scale));
-        }
-        for l in 0..n {
-            for v in 0..V {
-                // SAFETY: as above.
-                unsafe {
-                    let at = alpha.add((r * n + l) * columns + v * lanes);
-                    let weight = exp_lanes::<I, T>(load(at).mul_add(splat(scale), lowered[v]));
-                    weight.store_at(at);
-                    sums[v] = sums[v].add(weight);
-                }
-            }
-        }
-        for v in 0..V {
-            splat(T::ONE).div(sums[v]).store(&mut inverse_sum[r * columns + v * lanes..]);
-        }
-    }
-}
-
-/// Middle atoms whose weights and v1 stay in the first-level cache while all atoms j of a tile go by. With all of them at
-/// once the attention of 118 atoms on AVX2 takes a third longer, in a tuning run that is not kept as a bench.
-const MIDDLES: usize = 24;
-
-/// out\[r\]\[j\]\[c\] = inverse_sum\[r\]\[j\]·Σ_l alpha\[r\]\[l\]\[j\]·v1\[r\]\[l\]\[c\]·v2\[l\]\[j\]\[c\]; `sums` is working memory.
-#[inline(always)]
-pub(super) fn gather<I: Isa, T: Real, const R: usize>(
-    tile: Tile,
-    [v1, v2]: [&[T]; 2],
-    [alpha, inverse_sum]: [&[T]; 2],
-    sums: &mut [T],
-    rows: Rows,
-    out: &mut [T],
-) {
-    let (n, n_columns) = (tile.n, tile.n_columns);
-    let share = n.div_ceil(n.div_ceil(MIDDLES));
-    for first in (0..n).step_by(share) {
-        let middles = first..n.min(first + share);
-        let mut j = 0;
-        while j < n_columns {
-            let middles = middles.clone();
-            j += match (has_many_registers::<I>(), n_columns - j) {
-                (true, 4..) => gather_some::<I, T, R, 4, 1>(tile, j, middles, v1, v2, alpha, sums),
-                (true, 2..) => gather_some::<I, T, R, 2, 1>(tile, j, middles, v1, v2, alpha, sums),
-                (true, _) => gather_some::<I, T, R, 1, 1>(tile, j, middles, v1, v2, alpha, sums),
-                (false, 2..) if R < 4 => gather_some::<I, T, R, 2, 2>(tile, j, middles, v1, v2, alpha, sums),
-                (false, _) => gather_some::<I, T, R, 1, 2>(tile, j, middles, v1, v2, alpha, sums),
-            };
-        }
-    }
-    for (r, j) in (0..R).flat_map(|r| (0..n_columns).map(move |j| (r, j))) {
-        let scale = inverse_sum[r * tile.columns + j];
-        let to = (r * n + rows.first + j) * rows.width + rows.column;
-        let sums = &sums[(r * tile.columns + j) * tile.dp..];
-        for (out, &sum) in out[to..to + tile.d_head].iter_mut().zip(sums) {
-            *out = sum * scale;
-        }
-    }
-}
-
-/// Adds to the sums over l what `middles` give for `A` atoms j from the tile's `j` on, and returns `A`. `C` vectors of
-/// channels at a time: as many as share a line of the cache, since v2 comes from the second level.
-#[inline(always)]
-fn gather_some<I: Isa, T: Real, const R: usize, const A: usize, const C: usize>(
-    tile: Tile,
-    j: usize,
-    middles: Range<usize>,
-    v1: &[T],
-    v2: &[T],
-    alpha: &[T],
-    sums: &mut [T],
-) -> usize {
-    let Tile { n, d_head, dp, columns, n_columns } = tile;
-    let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
-    assert!(alpha.len() >= R * n * columns && v1.len() >= R * n * dp && v2.len() >= tile.panel());
-    assert!(j + A <= n_columns && n_columns <= columns && d_head <= dp && dp % (C * lanes) == 0);
-    assert!(middles.end <= n && sums.len() >= R * columns * dp);
-    let (v1, v2, alpha, memory) = (v1.as_ptr(), v2.as_ptr(), alpha.as_ptr(), sums.as_mut_ptr());
-    let load = T::Lanes::<I>::load_at;
-    for c in (0..d_head).step_by(C * lanes) {
-        let mut sums = [[[splat(T::ZERO); C]; A]; R];
-        // SAFETY: l < n, r < R, j + A ≤ n_columns, `C` whole vectors of channels below dp: inside the arrays, checked
-        // above.
+    let mut r = 0;
+    while r < R {
+        // SAFETY: as above; the rows r and, with two at a time, r + 1 are among the R.
         unsafe {
-            if middles.start > 0 {
-                for r in 0..R {
-                    for a in 0..A {
-                        for v in 0..C {
-                            sums[r][a][v] = load(memory.add((r * columns + j + a) * dp + c + v * lanes));
-                        }
-                    }
+            let (alpha, inverse_sum) = (alpha.add(r * n * columns), &mut inverse_sum[r * columns..]);
+            if R == 1 {
+                weigh::<I, T, 1, V>(tile, [highest[0]], alpha, inverse_sum);
+            } else {
+                weigh::<I, T, 2, V>(tile, [highest[r], highest[r + 1]], alpha, inverse_sum);
+            }
+        }
+        r += 2;
+    }
+}
+
+/// The second half of [`scores`]: from scores and their maxima over l to the weights, `K` rows at a time.
+///
+/// # Safety
+/// `alpha` has `K` rows of n·columns elements.
+#[inline(always)]
+unsafe fn weigh<I: Isa, T: Real, const K: usize, const V: usize>(
+    tile: Tile,
+    highest: [[T::Lanes<I>; V]; K],
+    alpha: *mut T,
+    inverse_sum: &mut [T],
+) {
+    let Tile { n, d_head, columns, .. } = tile;
+    let (lanes, splat) = (T::Lanes::<I>::LANES, T::Lanes::<I>::splat);
+    // Powers of 2: this scale is all that they need.
+    let scale = T::from_f64(std::f64::consts::LOG2_E / (d_head as f64).sqrt());
+    let (mut sums, mut lowered) = ([[splat(T::ZERO); V]; K], highest);
+    for k in 0..K {
+        for v in 0..V {
+            lowered[k][v] = highest[k][v].mul(splat(-scale));
+        }
+    }
+    for l in 0..n {
+        let mut weights = lowered;
+        // SAFETY: l < n, k < K and whole vectors within `columns`: inside the array.
+        unsafe {
+            for k in 0..K {
+                for v in 0..V {
+                    let score = T::Lanes::<I>::load_at(alpha.add((k * n + l) * columns + v * lanes));
+                    weights[k][v] = score.mul_add(splat(scale), lowered[k][v]);
                 }
             }
-            // Pointers that move: the compiler multiplies indices anew at every l.
-            let mut second_at = v2.add((middles.start * n + j) * dp + c);
-            let mut first_at = v1.add(middles.start * dp + c);
-            let mut alpha_at = alpha.add(middles.start * columns + j);
-            for _ in middles.clone() {
-                let mut second = [[splat(T::ZERO); C]; A];
-                for a in 0..A {
-                    for v in 0..C {
-                        second[a][v] = load(second_at.add(a * dp + v * lanes));
-                    }
-                }
-                for r in 0..R {
-                    let mut first = [splat(T::ZERO); C];
-                    for v in 0..C {
-                        first[v] = load(first_at.add(r * n * dp + v * lanes));
-                    }
-                    for a in 0..A {
-                        let weight = splat(*alpha_at.add(r * n * columns + a));
-                        for v in 0..C {
-                            sums[r][a][v] = weight.mul_add(first[v].mul(second[a][v]), sums[r][a][v]);
-                        }
-                    }
-                }
-                second_at = second_at.wrapping_add(n * dp);
-                first_at = first_at.wrapping_add(dp);
-                alpha_at = alpha_at.wrapping_add(columns);
-            }
-            for r in 0..R {
-                for a in 0..A {
-                    for v in 0..C {
-                        sums[r][a][v].store_at(memory.add((r * columns + j + a) * dp + c + v * lanes));
-                    }
+            weights = exp2_lanes::<I, T, K, V>(weights);
+            for k in 0..K {
+                for v in 0..V {
+                    weights[k][v].store_at(alpha.add((k * n + l) * columns + v * lanes));
+                    sums[k][v] = sums[k][v].add(weights[k][v]);
                 }
             }
         }
     }
-    A
+    for k in 0..K {
+        for v in 0..V {
+            splat(T::ONE).div(sums[k][v]).store(&mut inverse_sum[k * columns + v * lanes..]);
+        }
+    }
 }
 
 /// dalpha\[r\]\[l\]\[j\] = Σ_c dout\[r\]\[j\]\[c\]·v1\[r\]\[l\]\[c\]·v2\[l\]\[j\]\[c\] and

@@ -98,6 +98,9 @@ struct Place<T, const V: usize> {
 
 /// All tiles of a task, `V` vectors wide. `lhs` starts with the task's first row and step.
 ///
+/// Asking for the lines of the destination before a tile is summed made no difference beyond noise to a forward pass of
+/// the full-size model on 42 atoms, in a tuning run on one machine.
+///
 /// # Safety
 /// `dst` and `lhs` hold the task's elements, `panel` as many rows of `V` vectors as it has steps.
 #[inline(always)]

@@ -73,22 +73,21 @@ impl Vector<f32> for Avx2F32 {
     unsafe fn transpose(from: *const f32, from_stride: usize, n_rows: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: forwarded from the caller; AVX2 is present, see the module.
         unsafe {
+            // Rows four apart in the halves of a vector: halves are loaded faster than exchanged.
             let row = |r: usize| from.add(r.min(n_rows - 1) * from_stride);
-            let (r0, r1) = (_mm256_loadu_ps(row(0)), _mm256_loadu_ps(row(1)));
-            let (r2, r3) = (_mm256_loadu_ps(row(2)), _mm256_loadu_ps(row(3)));
-            let (r4, r5) = (_mm256_loadu_ps(row(4)), _mm256_loadu_ps(row(5)));
-            let (r6, r7) = (_mm256_loadu_ps(row(6)), _mm256_loadu_ps(row(7)));
-            let (a0, a1) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
-            let (a2, a3) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
-            let (a4, a5) = (_mm256_unpacklo_ps(r4, r5), _mm256_unpackhi_ps(r4, r5));
-            let (a6, a7) = (_mm256_unpacklo_ps(r6, r7), _mm256_unpackhi_ps(r6, r7));
-            let (b0, b1) = (_mm256_shuffle_ps::<0x44>(a0, a2), _mm256_shuffle_ps::<0xEE>(a0, a2));
-            let (b2, b3) = (_mm256_shuffle_ps::<0x44>(a1, a3), _mm256_shuffle_ps::<0xEE>(a1, a3));
-            let (b4, b5) = (_mm256_shuffle_ps::<0x44>(a4, a6), _mm256_shuffle_ps::<0xEE>(a4, a6));
-            let (b6, b7) = (_mm256_shuffle_ps::<0x44>(a5, a7), _mm256_shuffle_ps::<0xEE>(a5, a7));
-            for (c, (low, high)) in [(b0, b4), (b1, b5), (b2, b6), (b3, b7)].into_iter().enumerate() {
-                _mm256_storeu_ps(to.add(c * to_stride), _mm256_permute2f128_ps::<0x20>(low, high));
-                _mm256_storeu_ps(to.add((c + 4) * to_stride), _mm256_permute2f128_ps::<0x31>(low, high));
+            let halves = |r: usize, c: usize| {
+                let low = _mm256_castps128_ps256(_mm_loadu_ps(row(r).add(c)));
+                _mm256_insertf128_ps::<1>(low, _mm_loadu_ps(row(r + 4).add(c)))
+            };
+            for c in [0, 4] {
+                let (r0, r1, r2, r3) = (halves(0, c), halves(1, c), halves(2, c), halves(3, c));
+                let (a0, a1) = (_mm256_unpacklo_ps(r0, r1), _mm256_unpackhi_ps(r0, r1));
+                let (a2, a3) = (_mm256_unpacklo_ps(r2, r3), _mm256_unpackhi_ps(r2, r3));
+                let to = to.add(c * to_stride);
+                _mm256_storeu_ps(to, _mm256_shuffle_ps::<0x44>(a0, a2));
+                _mm256_storeu_ps(to.add(to_stride), _mm256_shuffle_ps::<0xEE>(a0, a2));
+                _mm256_storeu_ps(to.add(2 * to_stride), _mm256_shuffle_ps::<0x44>(a1, a3));
+                _mm256_storeu_ps(to.add(3 * to_stride), _mm256_shuffle_ps::<0xEE>(a1, a3));
             }
         }
     }
@@ -144,14 +143,16 @@ impl Vector<f64> for Avx2F64 {
     unsafe fn transpose(from: *const f64, from_stride: usize, n_rows: usize, to: *mut f64, to_stride: usize) {
         // SAFETY: forwarded from the caller; AVX2 is present, see the module.
         unsafe {
+            // As in f32.
             let row = |r: usize| from.add(r.min(n_rows - 1) * from_stride);
-            let (r0, r1) = (_mm256_loadu_pd(row(0)), _mm256_loadu_pd(row(1)));
-            let (r2, r3) = (_mm256_loadu_pd(row(2)), _mm256_loadu_pd(row(3)));
-            let (a0, a1) = (_mm256_unpacklo_pd(r0, r1), _mm256_unpackhi_pd(r0, r1));
-            let (a2, a3) = (_mm256_unpacklo_pd(r2, r3), _mm256_unpackhi_pd(r2, r3));
-            for (c, (low, high)) in [(a0, a2), (a1, a3)].into_iter().enumerate() {
-                _mm256_storeu_pd(to.add(c * to_stride), _mm256_permute2f128_pd::<0x20>(low, high));
-                _mm256_storeu_pd(to.add((c + 2) * to_stride), _mm256_permute2f128_pd::<0x31>(low, high));
+            let halves = |r: usize, c: usize| {
+                let low = _mm256_castpd128_pd256(_mm_loadu_pd(row(r).add(c)));
+                _mm256_insertf128_pd::<1>(low, _mm_loadu_pd(row(r + 2).add(c)))
+            };
+            for c in [0, 2] {
+                let (r0, r1, to) = (halves(0, c), halves(1, c), to.add(c * to_stride));
+                _mm256_storeu_pd(to, _mm256_unpacklo_pd(r0, r1));
+                _mm256_storeu_pd(to.add(to_stride), _mm256_unpackhi_pd(r0, r1));
             }
         }
     }
