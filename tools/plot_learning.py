@@ -25,9 +25,13 @@ STYLES = {
     "built-in": ("#e69f00", "-", "built-in (6 × 96), first run"),
     "continued": ("#009e73", "-", "second run"),
     "continued-2": ("#cc79a7", "-", "third run"),
-    "continued-3": ("#56b4e9", "-", "fourth run, cut short"),
+    "continued-3": ("#56b4e9", "-", "fourth run, its beginning"),
     "continued-4": ("#000000", "-", "fifth run"),
 }
+
+
+def point(row):
+    return int(row["structures_seen"]), float(row["component_mae_mev_per_angstrom"])
 
 
 def main(source, target):
@@ -35,13 +39,11 @@ def main(source, target):
         rows = list(csv.DictReader(file))
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for run, (colour, line, label) in STYLES.items():
-        for few in (True, False):
-            own = [row for row in rows if row["run"] == run and (row["validation_structures"] == "400") == few]
-            n = [int(row["structures_seen"]) for row in own]
-            error = [float(row["component_mae_mev_per_angstrom"]) for row in own]
-            style = {"linestyle": line} if few else {"linestyle": "", "marker": "o", "markersize": 5}
-            named = label if few == any(row["run"] == run and row["validation_structures"] == "400" for row in rows) else None
-            axes.loglog(n, error, color=colour, label=named, **style)
+        own = [row for row in rows if row["run"] == run]
+        during = [point(row) for row in own if row["validation_structures"] == "400"]
+        at_end = [point(row) for row in own if row["validation_structures"] != "400"]
+        axes.loglog(*zip(*during), color=colour, linestyle=line, label=label if during else None)
+        axes.loglog(*zip(*at_end), "o", color=colour, markersize=5, label=None if during else label)
     axes.set_xlabel("structures seen")
     axes.set_ylabel("force MAE of a component, meV/Å")
     axes.set_ylim(40, 700)
