@@ -5,7 +5,7 @@ use crate::network::Network;
 use mdet_kernels::{Operands, Real, Rows, add_column_sums, layer_norm_backward};
 use std::ops::Range;
 
-/// The arena's gradient, if it is wanted: a third of the work of a backward pass.
+/// The arena's gradient, if it is wanted: half of a backward pass's products.
 pub(crate) struct Gradient<'a, T>(pub Option<&'a mut [T]>);
 
 impl<T: Real> Gradient<'_, T> {

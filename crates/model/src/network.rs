@@ -249,7 +249,7 @@ impl<T: Real> Network<T> {
         let size = 3 * molecule.numbers.len();
         let (molecules, mut tape) = ([*molecule], Tape::default());
         self.forward(&molecules, &mut tape, &mut vec![T::ZERO; size]);
-        let Tape { rounding, group, embedding, layers, readout, .. } = &tape;
+        let Tape { group, embedding, layers, readout, .. } = &tape;
         let mut jacobian = vec![0.0; size * size];
         jacobian.par_chunks_mut(size).enumerate().for_each_init(
             || (LayerScratch::default(), Buffer::default()),
@@ -261,7 +261,7 @@ impl<T: Real> Network<T> {
                 self.way_back(
                     &molecules,
                     group,
-                    rounding.backward,
+                    Operands::AsGiven,
                     layers,
                     buffers,
                     &dforces,
