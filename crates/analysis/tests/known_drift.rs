@@ -202,8 +202,7 @@ fn a_curl_that_turns_with_the_molecule_heats_as_the_fluctuations_of_its_work_pre
     // The prediction is made of dynamics without the curl.
     let mut simulation = Simulation::new(structures.clone(), bound(), config).unwrap();
     let mut works = vec![CurlWork::start(&curl, molecule.positions()); structures.len()];
-    let (mut windows, mut temperatures) = (Vec::new(), Vec::new());
-    let mut first_half = Vec::new();
+    let (mut halves, mut temperatures): (Vec<Vec<f64>>, _) = (Vec::new(), Vec::new());
     for half in 0..2 + HALVES {
         let before: Vec<f64> = works.iter().map(|work| work.work_ev).collect();
         for _ in 0..WINDOW / 2 {
@@ -211,17 +210,15 @@ fn a_curl_that_turns_with_the_molecule_heats_as_the_fluctuations_of_its_work_pre
             let there = |b: usize| simulation.frame(b).structure.positions();
             works.iter_mut().enumerate().for_each(|(b, work)| work.go_to(&curl, there(b)));
         }
-        let done: Vec<f64> = works.iter().zip(before).map(|(work, before)| work.work_ev - before).collect();
-        if half < 2 {
-            continue;
-        }
-        if half % 2 == 1 {
-            windows.extend(std::mem::take(&mut first_half).into_iter().zip(done).map(|(a, b)| [a, b]));
+        if half >= 2 {
+            halves.push(works.iter().zip(before).map(|(work, before)| work.work_ev - before).collect());
             temperatures.extend(replicas.clone().map(|b| simulation.frame(b).observables.temperature_k));
-        } else {
-            first_half = done;
         }
     }
+    let windows: Vec<[f64; 2]> = halves
+        .chunks_exact(2)
+        .flat_map(|pair| pair[0].iter().zip(&pair[1]).map(|(&first, &second)| [first, second]))
+        .collect();
     let temperature = Spread::of(&temperatures).unwrap().mean;
     let predicted = correlated_power_ev_per_fs(&windows, f64::from(WINDOW) * 0.5, temperature).unwrap();
 
