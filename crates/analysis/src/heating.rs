@@ -16,7 +16,9 @@
 //! are, as the measured heating, of the kinetic energy.
 
 use crate::statistics::Spread;
-use mdet_core::constants::{BOLTZMANN_IN_EV_PER_K, EV_PER_U_IN_ANGSTROM2_PER_FS2};
+use mdet_core::constants::{
+    BOLTZMANN_IN_EV_PER_K, EV_PER_U_IN_ANGSTROM2_PER_FS2, SPEED_OF_LIGHT_IN_CM_PER_FS,
+};
 use mdet_core::superposition::{centroid, superposition};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +73,16 @@ pub fn correlated_power_ev_per_fs(
     let thermal_ev = BOLTZMANN_IN_EV_PER_K * temperature_k;
     let power = |[a, b]: &[f64; 2]| ((a + b).powi(2) - (a * a + b * b) / 2.0) / (window_fs * thermal_ev);
     Spread::of(&halves_ev.iter().map(power).collect::<Vec<_>>()).filter(|_| thermal_ev > 0.0)
+}
+
+/// Windows to a run that the curl's work is taken over; the first is left out.
+pub const WINDOWS_PER_RUN: usize = 10;
+
+/// How close modes are, cm⁻¹, that the windows τ of a run of `run_ps` do not tell apart: 1/2τ. The curl's part of a
+/// prediction counts such pairs as if each heated; sharper modes heat less.
+pub fn resolution_per_cm(run_ps: f64) -> f64 {
+    let window_fs = run_ps * 1e3 / WINDOWS_PER_RUN as f64;
+    0.5 / (SPEED_OF_LIGHT_IN_CM_PER_FS * window_fs)
 }
 
 /// A power in eV/fs as heating of the kinetic energy, meV per atom and ps.

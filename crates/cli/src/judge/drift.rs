@@ -8,6 +8,7 @@ use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt, labelled, units};
 use clap::Args;
 use mdet_analysis::drift::{ConditionDrift, Drift};
+use mdet_analysis::heating::resolution_per_cm;
 use mdet_core::Structure;
 use mdet_md::Orientation::{AsItLies, RandomEveryStep};
 use mdet_report::Judgement;
@@ -152,4 +153,8 @@ fn print(drift: &Drift) {
             println!("  ended early: {ended}");
         }
     }
+    println!(
+        "predicted: modes within {:.0} cm⁻¹ count as one, so too much where they are sharper; a longer run tells them apart",
+        resolution_per_cm(drift.planned_ps)
+    );
 }

@@ -5,8 +5,8 @@ use crate::judgement::Judge;
 use crate::model_choice::Precision;
 use mdet_analysis::drift::{ConditionDrift, Series};
 use mdet_analysis::heating::{
-    CurlForce, CurlWork, PredictedHeating, correlated_power_ev_per_fs, kinetic_mev_per_atom_per_ps,
-    kinetic_spread, mean_squares, uncorrelated_power_ev_per_fs,
+    CurlForce, CurlWork, PredictedHeating, WINDOWS_PER_RUN, correlated_power_ev_per_fs,
+    kinetic_mev_per_atom_per_ps, kinetic_spread, mean_squares, uncorrelated_power_ev_per_fs,
 };
 use mdet_core::elements::mass_u;
 use mdet_core::frames::forces_in_frames;
@@ -30,9 +30,6 @@ const N_ROTATIONS: usize = 16;
 
 /// Displacement of the central differences, Å: f64 leaves eight digits.
 const STEP_ANGSTROM: f64 = 1e-3;
-
-/// Windows that a run's curl work is taken over, after the first tenth.
-const N_WINDOWS: usize = 9;
 
 /// How forces are computed.
 pub(super) struct Condition {
@@ -226,9 +223,9 @@ fn errors(
     Ok((!probes.is_empty()).then(|| [mean_squares(&orientation), mean_squares(&rounding)]))
 }
 
-/// Heating by the curl from its works, sampled with the series, in windows after the first tenth.
+/// Heating by the curl from its works, sampled with the series, in windows after the first.
 fn curl_heating(works: &[Vec<f64>], plan: &Plan<'_>, temperature_k: f64) -> Option<mdet_analysis::Spread> {
-    let half = (plan.n_steps / EVERY) as usize / (2 * (N_WINDOWS + 1));
+    let half = (plan.n_steps / EVERY) as usize / (2 * WINDOWS_PER_RUN);
     let windows = |works: &Vec<f64>| -> Vec<[f64; 2]> {
         let boundaries = works.iter().step_by(half.max(1)).skip(2).copied().collect::<Vec<f64>>();
         boundaries.windows(3).step_by(2).map(|w| [w[1] - w[0], w[2] - w[1]]).collect()

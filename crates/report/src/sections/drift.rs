@@ -3,7 +3,7 @@
 use super::{SHORT_PS, Section, plots, table};
 use crate::plot::{Axis, Plot, short};
 use mdet_analysis::drift::{ConditionDrift, ReplicaDrift};
-use mdet_analysis::heating::PredictedHeating;
+use mdet_analysis::heating::{PredictedHeating, resolution_per_cm};
 use mdet_analysis::{Drift, Spread};
 
 /// 3 k_B, meV/K: the thermal energy of a harmonic atom per kelvin.
@@ -146,8 +146,10 @@ fn predictions(found: &Drift) -> String {
     });
     let head =
         ["meV/atom/ps", "orientation redrawn", "rounding", "curl (± over windows)", "predicted", "measured"];
-    "<h3>How the force errors become drift</h3><p>Errors that are new at every step heat by Σ|δF|²·h/2m, the antisymmetric part of the Jacobian through the work it does; half of it shows in the kinetic energy. The derivation, and where it fails, is in docs/drift.md.</p>".to_string()
-        + &table(&head, rows)
+    format!(
+        "<h3>How the force errors become drift</h3><p>Errors that are new at every step heat by Σ|δF|²·h/2m, the antisymmetric part of the Jacobian through the work it does; half of it shows in the kinetic energy. In runs of this length modes within {:.0} cm⁻¹ count as one: where they are sharper, the curl's part is too large. The derivation, and where it fails, is in docs/drift.md.</p>",
+        resolution_per_cm(found.planned_ps)
+    ) + &table(&head, rows)
 }
 
 fn temperatures(found: &Drift) -> String {
