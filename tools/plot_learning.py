@@ -27,6 +27,9 @@ STYLES = {
     "continued-2": ("#cc79a7", "-", "third run"),
     "continued-3": ("#56b4e9", "-", "fourth run, its beginning"),
     "continued-4": ("#000000", "-", "fifth run"),
+    "continued-5": ("#0072b2", "-", "sixth and seventh run, their beginnings"),
+    "continued-6": ("#0072b2", "-", None),
+    "continued-7": ("#d55e00", "-", "eighth run, with new species"),
 }
 
 
