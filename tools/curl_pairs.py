@@ -2,9 +2,10 @@
 """Heating by the antisymmetric part of the Jacobian as a sum over pairs of normal modes: the table of docs/drift.md.
 
     pip install ase numpy
-    tools/curl_pairs.py MINIMUM.xyz [MDET]
+    tools/curl_pairs.py MINIMUM.xyz [MODEL.safetensors]
 
-MINIMUM.xyz is what `mdet opt` wrote; MDET is the program [mdet]. Central differences of its forces in f64 over 2·10⁻³ Å.
+MINIMUM.xyz is what `mdet opt` wrote with the model [built-in]; `mdet` is on the path. Central differences of its forces in f64 over
+2·10⁻³ Å.
 """
 import os
 import subprocess
@@ -22,7 +23,7 @@ PER_CM = 2 * np.pi * 0.0299792458  # cm⁻¹ in rad/ps
 THERMAL_MEV = 0.08617333 * 300
 
 
-def jacobian(molecule, mdet):
+def jacobian(molecule, options):
     frames = []
     for k in range(3 * len(molecule)):
         for sign in (1, -1):
@@ -32,16 +33,17 @@ def jacobian(molecule, mdet):
     with tempfile.TemporaryDirectory() as folder:
         displaced, forces = os.path.join(folder, "displaced.xyz"), os.path.join(folder, "forces.xyz")
         write(displaced, frames, format="xyz")
-        subprocess.run([mdet, "predict", displaced, "-o", forces, "--raw", "--precision", "f64"], check=True, capture_output=True)
+        command = ["mdet", "predict", displaced, "-o", forces, "--raw", "--precision", "f64", *options]
+        subprocess.run(command, check=True, capture_output=True)
         found = np.array([frame.get_forces().ravel() for frame in read(forces, ":")])
     return ((found[0::2] - found[1::2]) / (2 * STEP)).T
 
 
-def main(path, mdet="mdet"):
+def main(path, *model):
     molecule = read(path)
     n, masses = len(molecule), atomic_masses_iupac2016[molecule.numbers]
     scale = np.repeat(masses, 3) ** -0.5
-    stiffness = -scale[:, None] * jacobian(molecule, mdet) * scale * PER_PS2
+    stiffness = -scale[:, None] * jacobian(molecule, ["--model", *model] if model else []) * scale * PER_PS2
     symmetric, antisymmetric = (stiffness + stiffness.T) / 2, (stiffness - stiffness.T) / 2
     r, root = molecule.positions - np.average(molecule.positions, axis=0, weights=masses), masses**0.5
     rigid = [np.outer(root, e).ravel() for e in np.eye(3)] + [(root[:, None] * np.cross(e, r)).ravel() for e in np.eye(3)]

@@ -45,6 +45,17 @@ impl PredictedHeating {
     }
 }
 
+impl std::fmt::Display for PredictedHeating {
+    /// The sum and the standard error of the curl's part: that of the others is not known.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mean = self.total_mev_per_atom_per_ps();
+        match self.curl_mev_per_atom_per_ps {
+            Some(curl) => Spread { mean, ..curl }.fmt(f),
+            None => mean.fmt(f),
+        }
+    }
+}
+
 /// Power of force errors that are new at every step, eV/fs: Σ_i ⟨|δF_i|²⟩ h / 2m_i.
 ///
 /// `mean_squares`: ⟨|δF_i|²⟩ of every atom, (eV/Å)²; `masses_u`: u.
@@ -208,6 +219,18 @@ mod tests {
         assert!(found.standard_error() < 0.012 * expected);
         assert_eq!(correlated_power_ev_per_fs(&[], 1.0, 300.0), None);
         assert_eq!(correlated_power_ev_per_fs(&[[1.0; 2]], 1.0, 0.0), None);
+    }
+
+    #[test]
+    fn a_prediction_shows_its_sum_with_the_error_of_its_curl() {
+        let curl = Spread { mean: 0.25, standard_deviation: 0.5, n: 25 };
+        let parts = PredictedHeating {
+            orientation_mev_per_atom_per_ps: 0.5,
+            rounding_mev_per_atom_per_ps: 0.0,
+            curl_mev_per_atom_per_ps: Some(curl),
+        };
+        assert_eq!(format!("{parts:+.2}"), "+0.75 ± 0.10");
+        assert_eq!(format!("{:+.2}", PredictedHeating { curl_mev_per_atom_per_ps: None, ..parts }), "+0.50");
     }
 
     #[test]

@@ -129,22 +129,20 @@ fn print(drift: &Drift) {
         drift.molecule, drift.n_atoms, drift.planned_ps, drift.starting_temperature_k, drift.timestep_fs
     );
     println!(
-        "{:<24} {:>26} {:>12} {:>10} {:>14} {:>10}",
+        "{:<24} {:>26} {:>18} {:>10} {:>14} {:>10}",
         "condition", "heating meV/atom/ps", "predicted", "mean T", "10 % changed", "runaway"
     );
     for condition in &drift.conditions {
         let heating =
             condition.heating_mev_per_atom_per_ps.map_or("too short".into(), |h| format!("{h:+.3}"));
-        let predicted = condition
-            .predicted
-            .map_or("–".into(), |predicted| format!("{:+.3}", predicted.total_mev_per_atom_per_ps()));
+        let predicted = condition.predicted.map_or("–".into(), |p| format!("{p:+.3}"));
         let n = condition.replicas.len();
         let count = |hit: fn(&mdet_analysis::drift::ReplicaDrift) -> bool| {
             format!("{} of {n}", condition.replicas.iter().filter(|replica| hit(replica)).count())
         };
         let temperature = condition.temperature_k.map_or(f64::NAN, |spread| spread.mean);
         println!(
-            "{:<24} {heating:>26} {predicted:>12} {temperature:>8.0} K {:>14} {:>10}",
+            "{:<24} {heating:>26} {predicted:>18} {temperature:>8.0} K {:>14} {:>10}",
             condition.name,
             count(|replica| replica.ten_percent_ps.is_some()),
             count(|replica| replica.runaway_ps.is_some())

@@ -101,7 +101,7 @@ fn conditions(found: &Drift) -> String {
         vec![
             c.name.clone(),
             over(&c.heating_mev_per_atom_per_ps, 3),
-            c.predicted.map_or("–".into(), |p| short(p.total_mev_per_atom_per_ps())),
+            c.predicted.map_or("–".into(), |p| format!("{p:.3}")),
             over(&c.balance_mev_per_atom_per_ps, 4),
             over(&c.temperature_k, 0),
             if found.planned_ps < SHORT_PS { "–".into() } else { first(|r| r.ten_percent_ps) },
@@ -140,7 +140,7 @@ fn predictions(found: &Drift) -> String {
             short(p.orientation_mev_per_atom_per_ps),
             short(p.rounding_mev_per_atom_per_ps),
             p.curl_mev_per_atom_per_ps.map_or("–".into(), |curl| format!("{curl:.4}")),
-            short(p.total_mev_per_atom_per_ps()),
+            format!("{p:.4}"),
             format!("{:.4}", run.measured),
         ]
     });
