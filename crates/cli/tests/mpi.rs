@@ -10,6 +10,8 @@ fn on_two_ranks(folder: &Path, arguments: &[&str]) -> Output {
         .args(["-n", "2", env!("CARGO_BIN_EXE_mdet")])
         .args(arguments)
         .current_dir(folder)
+        // Runs side by side take each other's session folder away where they share one.
+        .env("TMPDIR", folder)
         .envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")])
         .env("OMPI_MCA_rmaps_base_oversubscribe", "1")
         .output()

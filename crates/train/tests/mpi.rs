@@ -26,6 +26,8 @@ fn on_two_ranks(test: &str, folder: &Path) -> Output {
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(FOLDER, folder)
+        // Runs side by side take each other's session folder away where they share one.
+        .env("TMPDIR", folder)
         .envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")])
         .env("OMPI_MCA_rmaps_base_oversubscribe", "1")
         .output()
