@@ -24,7 +24,7 @@ pub(crate) const MONITOR_ROTATIONS: usize = 3;
 /// --ensemble nve. A time step of 0.5 fs suits molecules with hydrogen.
 ///
 /// Examples:
-///   mdet md aspirin.xyz --temperature 300K --time "10 ps" --out aspirin-run
+///   mdet md aspirin.xyz --temperature 300K --time "10 ps" -o aspirin-run
 ///   mdet md --restart aspirin-run --time "20 ps"
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -70,7 +70,7 @@ pub(crate) struct StartArgs {
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Run folder, made anew [default: the file's name with -md].
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(short, long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
 }
 
