@@ -3,7 +3,7 @@
 
     new_species.py CORPUS LABELER SERIES.xyz OUT [EACH]
 
-Needs rdkit and the labeler's requirements, and takes 25 minutes of a core. CORPUS has species.json, LABELER label.py, SERIES.xyz
+Needs rdkit and the labeler's requirements, and takes a quarter of an hour of a core. CORPUS has species.json, LABELER label.py, SERIES.xyz
 the molecules of `mdet judge map`. EACH species are neutral and as many are ions [5500]. Writes OUT/new-species.npz,
 OUT/new-species.json, the list of [SMILES, charge] that `species` − 100000 counts, and OUT/small-species.npz, more structures of
 the corpus' own training species of up to 8 atoms. README.md says what is left out.

@@ -151,6 +151,9 @@ fn print(drift: &Drift) {
             println!("  ended early: {ended}");
         }
     }
+    if drift.conditions.iter().all(|c| c.predicted.is_none_or(|p| p.curl_mev_per_atom_per_ps.is_none())) {
+        return;
+    }
     println!(
         "predicted: modes within {:.0} cm⁻¹ count as one, so too much where they are sharper; a longer run tells them apart",
         resolution_per_cm(drift.planned_ps)
