@@ -185,6 +185,12 @@ fn describe(job: &Job, ranks: &Ranks) {
         config.structures_per_step,
         config.copies
     );
+    if config.equivariance_weight > 0.0 {
+        println!(
+            "loss          plus {} times the equivariance error of the copies",
+            config.equivariance_weight
+        );
+    }
     if ranks.size() > 1 {
         println!("processes     {}, with a share of every step each", ranks.size());
     }

@@ -17,6 +17,8 @@ pub struct Sample {
     pub positions_bohr: Vec<[f64; 3]>,
     /// Reference forces in Hartree/Bohr.
     pub forces: Vec<[f64; 3]>,
+    /// What has turned both from the data set's orientation.
+    pub rotation: Rotation,
     /// Total charge in e.
     pub charge: i32,
     /// Spin multiplicity 2S + 1.
@@ -35,6 +37,7 @@ impl Sample {
             numbers: structure.numbers.to_vec(),
             positions_bohr: convert(structure.positions, BOHR_IN_ANGSTROM),
             forces: convert(structure.forces, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM),
+            rotation: *rotation,
             charge: structure.charge,
             multiplicity: structure.multiplicity,
         }

@@ -46,6 +46,11 @@ pub struct TrainConfig {
     /// Rotated and, half the time, reflected copies of each structure in a batch.
     #[schemars(range(min = 1))]
     pub copies: usize,
+    /// Weight in the loss of the equivariance error between a structure's copies, of which there must be two or more: how
+    /// far forces, turned back, scatter about their mean, as `mdet judge equivariance` measures it. 0 as published.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub equivariance_weight: f64,
     /// Optimiser steps in all.
     #[schemars(range(min = 1))]
     pub n_steps: u64,
@@ -234,6 +239,7 @@ impl TrainConfig {
             loss: Loss::Euclidean,
             structures_per_step: 125,
             copies: 2,
+            equivariance_weight: 0.0,
             n_steps: 2000,
             curriculum_steps: 0,
             warmup_steps: 100,
@@ -274,6 +280,18 @@ impl TrainConfig {
                 positive,
             ),
             ("copies", self.copies as f64, self.copies == 0, "at least 1"),
+            (
+                "copies",
+                self.copies as f64,
+                self.equivariance_weight > 0.0 && self.copies < 2,
+                "at least 2 where `equivariance_weight` is above 0",
+            ),
+            (
+                "equivariance_weight",
+                self.equivariance_weight,
+                !(0.0..f64::INFINITY).contains(&self.equivariance_weight),
+                "a finite number, at least 0",
+            ),
             (
                 "hold_out",
                 self.hold_out,

@@ -6,6 +6,7 @@
 //! Within a slot, structures of like size are evaluated in groups of a bounded number of edge rows, so that neither
 //! memory nor Σ N³ of what is evaluated at once grows with the batch: it is that of a group, or of the largest structure.
 
+use crate::loss::add_equivariance_error;
 use crate::{Loss, Sample, Trained};
 use mdet_kernels::Real;
 use mdet_model::{Molecule, Network, Rounding, Tape};
@@ -23,9 +24,17 @@ const SUM_CHUNK: usize = 16_384;
 #[derive(Debug)]
 pub struct BatchGradient<T> {
     objective: Loss,
+    equivariance: Equivariance,
     trained: Trained,
     slots: Vec<Slot<T>>,
     total: Vec<T>,
+}
+
+/// The weight of the equivariance error between copies that follow each other, so many of each structure.
+#[derive(Debug, Clone, Copy)]
+struct Equivariance {
+    weight: f64,
+    copies: usize,
 }
 
 #[derive(Debug, Default)]
@@ -46,21 +55,32 @@ impl<T: Real> BatchGradient<T> {
         let slot = || Slot { tape: tape(), gradient: vec![T::ZERO; len], ..Slot::default() };
         Self {
             objective,
+            equivariance: Equivariance { weight: 0.0, copies: 1 },
             trained,
             slots: (0..N_SLOTS).map(|_| slot()).collect(),
             total: vec![T::ZERO; network.layout().n_trainable()],
         }
     }
 
+    /// Adds to the loss `weight` times the equivariance error over the `copies` of each structure, which stand one after
+    /// another in what [`Self::compute`] is given: the mean over atoms and copies of ‖Rᵀf − f̄‖₂, where Rᵀf is the force
+    /// turned back to the structure's own orientation and f̄ the mean of these over the copies.
+    #[must_use]
+    pub fn with_equivariance(mut self, weight: f64, copies: usize) -> Self {
+        // Copies that nothing compares are dealt one by one.
+        self.equivariance = Equivariance { weight, copies: if weight > 0.0 { copies } else { 1 } };
+        self
+    }
+
     /// The loss in Hartree/Bohr of a batch of `n_atoms` atoms, as far as `samples` make it (all of the batch, or a
     /// rank's share), and its gradient by the trainable parameters, on the current thread pool.
     pub fn compute(&mut self, network: &Network<T>, samples: &[Sample], n_atoms: usize) -> (f64, &mut [T]) {
-        let mut by_size: Vec<&Sample> = samples.iter().collect();
-        by_size.sort_by_key(|sample| std::cmp::Reverse(sample.n_edges()));
-        let (objective, trained) = (self.objective, self.trained);
+        let mut by_size: Vec<&[Sample]> = samples.chunks(self.equivariance.copies).collect();
+        by_size.sort_by_key(|copies| std::cmp::Reverse(copies[0].n_edges()));
+        let (objective, equivariance, trained) = (self.objective, self.equivariance, self.trained);
         self.slots.par_iter_mut().enumerate().for_each(|(index, slot)| {
-            let dealt: Vec<&Sample> = by_size.iter().skip(index).step_by(N_SLOTS).copied().collect();
-            slot.compute(network, objective, trained, &dealt, n_atoms);
+            let dealt: Vec<&[Sample]> = by_size.iter().skip(index).step_by(N_SLOTS).copied().collect();
+            slot.compute(network, objective, equivariance, trained, &dealt, n_atoms);
         });
         let slots = &self.slots;
         self.total.par_chunks_mut(SUM_CHUNK).enumerate().for_each(|(chunk, total)| {
@@ -81,23 +101,25 @@ impl<T: Real> Slot<T> {
         &mut self,
         network: &Network<T>,
         objective: Loss,
+        equivariance: Equivariance,
         trained: Trained,
-        samples: &[&Sample],
+        structures: &[&[Sample]],
         n_atoms: usize,
     ) {
         self.gradient.fill(T::ZERO);
         self.loss = 0.0;
-        let mut rest = samples;
+        let mut rest = structures;
         while !rest.is_empty() {
             let mut rows = 0;
-            let fitting = rest.iter().take_while(|sample| {
-                rows += sample.n_edges();
+            let fitting = rest.iter().take_while(|copies| {
+                rows += copies.iter().map(Sample::n_edges).sum::<usize>();
                 rows <= GROUP_ROWS
             });
             let (group, later) = rest.split_at(fitting.count().max(1));
-            let molecules: Vec<Molecule<'_>> = group.iter().map(|sample| sample.molecule()).collect();
+            let samples = || group.iter().copied().flatten();
+            let molecules: Vec<Molecule<'_>> = samples().map(Sample::molecule).collect();
             let reference: Vec<[f64; 3]> =
-                group.iter().flat_map(|sample| sample.forces.iter().copied()).collect();
+                samples().flat_map(|sample| sample.forces.iter().copied()).collect();
             self.forces.resize(3 * reference.len(), T::ZERO);
             self.dforces.resize(3 * reference.len(), T::ZERO);
             let Self { tape, forces, dforces, gradient, loss } = self;
@@ -107,6 +129,15 @@ impl<T: Real> Slot<T> {
                 Trained::Head => network.infer(&molecules, 1, tape, forces),
             }
             *loss += objective.of(forces, &reference, n_atoms, dforces);
+            if equivariance.weight > 0.0 {
+                let mut start = 0;
+                for copies in group {
+                    let end = start + 3 * copies.iter().map(|sample| sample.numbers.len()).sum::<usize>();
+                    let (forces, dforces) = (&forces[start..end], &mut dforces[start..end]);
+                    *loss += add_equivariance_error(equivariance.weight, copies, forces, n_atoms, dforces);
+                    start = end;
+                }
+            }
             match trained {
                 Trained::All => network.backward(&molecules, tape, dforces, gradient, None),
                 Trained::Head => network.backward_head(tape, dforces, gradient),

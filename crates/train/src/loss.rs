@@ -10,6 +10,7 @@
 //! e is the error of an atom's force or of a component of it. All are forces, so that learning rates and the clipping of
 //! gradients mean about the same for each.
 
+use crate::Sample;
 use mdet_core::constants::HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
 use mdet_kernels::Real;
 use schemars::JsonSchema;
@@ -74,9 +75,53 @@ impl Loss {
     }
 }
 
+/// `weight` times the equivariance error of one structure's copies, as far as it makes that of a batch of `n_atoms` atoms;
+/// adds its derivative by the forces to `dforces`. The error is the mean over atoms and copies of ‖Rᵀf − f̄‖₂, with f̄ the
+/// mean of the turned-back Rᵀf over the copies. Where it has a kink, at no error, the derivative is zero.
+///
+/// `forces`, `dforces`: `[copies, atoms, 3]` row-major, in Hartree/Bohr as the result.
+pub(crate) fn add_equivariance_error<T: Real>(
+    weight: f64,
+    copies: &[Sample],
+    forces: &[T],
+    n_atoms: usize,
+    dforces: &mut [T],
+) -> f64 {
+    let (n_copies, len) = (copies.len() as f64, forces.len() / copies.len());
+    let mean = |vectors: &[[f64; 3]]| -> [f64; 3] {
+        std::array::from_fn(|axis| vectors.iter().map(|v| v[axis]).sum::<f64>() / n_copies)
+    };
+    let mut vectors = vec![[0.0; 3]; copies.len()];
+    let mut error = 0.0;
+    for atom in (0..len).step_by(3) {
+        for (copy, (sample, vector)) in copies.iter().zip(&mut vectors).enumerate() {
+            *vector = std::array::from_fn(|axis| forces[copy * len + atom + axis].to_f64());
+            sample.rotation.apply_inverse(std::slice::from_mut(vector));
+        }
+        let center = mean(&vectors);
+        for vector in &mut vectors {
+            let deviation: [f64; 3] = std::array::from_fn(|axis| vector[axis] - center[axis]);
+            let norm = deviation.iter().map(|x| x * x).sum::<f64>().sqrt();
+            error += norm;
+            *vector = deviation.map(|x| if norm > 0.0 { x / norm } else { 0.0 });
+        }
+        // Every force moves the mean too.
+        let center = mean(&vectors);
+        for (copy, (sample, vector)) in copies.iter().zip(&vectors).enumerate() {
+            let mut slope = std::array::from_fn(|axis| vector[axis] - center[axis]);
+            sample.rotation.apply(std::slice::from_mut(&mut slope));
+            for axis in 0..3 {
+                dforces[copy * len + atom + axis] += T::from_f64(weight * slope[axis] / n_atoms as f64);
+            }
+        }
+    }
+    weight * error / n_atoms as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mdet_core::{Purpose, RandomStream, Rotation};
 
     const LOSSES: [Loss; 4] =
         [Loss::Euclidean, Loss::Mae, Loss::Mse, Loss::Huber { delta_ev_per_angstrom: 1.0 }];
@@ -104,6 +149,61 @@ mod tests {
                 // Central differences of smooth pieces: rounding 1e-16/1e-6 and a curvature term of 1e-12 remain.
                 assert!((slopes[k] - slope).abs() < 1e-8, "{loss:?} {k}: {} and {slope}", slopes[k]);
             }
+        }
+    }
+
+    /// Copies of a diatomic, and forces on them: those of `force` in the structure's own orientation, turned with it.
+    fn copies(n: usize, force: impl Fn(usize, usize) -> [f64; 3]) -> (Vec<Sample>, Vec<f64>) {
+        let mut generator = RandomStream { seed: 3, purpose: Purpose::Augmentation, replica: 0 }.at_step(0);
+        let sample = |_| Sample {
+            numbers: vec![1, 1],
+            positions_bohr: vec![[0.0; 3]; 2],
+            forces: vec![[0.0; 3]; 2],
+            rotation: Rotation::random_or_reflection(&mut generator),
+            charge: 0,
+            multiplicity: 1,
+        };
+        let samples: Vec<Sample> = (0..n).map(sample).collect();
+        let turned = samples.iter().enumerate().flat_map(|(copy, sample)| {
+            let mut forces = [force(copy, 0), force(copy, 1)];
+            sample.rotation.apply(&mut forces);
+            forces.into_iter().flatten()
+        });
+        let forces = turned.collect();
+        (samples, forces)
+    }
+
+    #[test]
+    fn equivariance_error_is_the_spread_of_turned_back_forces() {
+        let equivariant = |_, atom: usize| [0.3, -0.1 * atom as f64, 0.2];
+        let (samples, forces) = copies(3, equivariant);
+        let mut slopes = [1.0; 18];
+        assert!(add_equivariance_error(2.0, &samples, &forces, 6, &mut slopes) < 1e-15);
+        // Two copies of the second atom's force 0.2 apart: each is 0.1 from their mean; four atoms, weight 2.
+        let apart =
+            |copy, atom| if (copy, atom) == (1, 1) { [0.3, 0.1, 0.2] } else { equivariant(copy, atom) };
+        let (samples, forces) = copies(2, apart);
+        let error = add_equivariance_error(2.0, &samples, &forces, 4, &mut [0.0; 12]);
+        assert!((error - 2.0 * (0.1 + 0.1) / 4.0).abs() < 1e-15, "{error}");
+    }
+
+    #[test]
+    fn equivariance_derivatives_match_central_differences() {
+        let scattered = |copy, atom| [0.3 + 0.02 * (copy * copy) as f64, -0.1 * (atom * copy) as f64, 0.2];
+        let (samples, forces) = copies(3, scattered);
+        let value = |forces: &[f64]| add_equivariance_error(0.7, &samples, forces, 6, &mut [0.0; 18]);
+        // Added to what is there.
+        let mut slopes = [1.0; 18];
+        add_equivariance_error(0.7, &samples, &forces, 6, &mut slopes);
+        for k in 0..18 {
+            let step = 1e-6;
+            let moved = |by: f64| {
+                let mut forces = forces.clone();
+                forces[k] += by;
+                value(&forces)
+            };
+            let slope = 1.0 + (moved(step) - moved(-step)) / (2.0 * step);
+            assert!((slopes[k] - slope).abs() < 1e-8, "{k}: {} and {slope}", slopes[k]);
         }
     }
 

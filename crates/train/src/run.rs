@@ -61,7 +61,8 @@ impl Job {
         let mut batches =
             Batches::new(&self.dataset, n_structures, copies, config.curriculum_steps, config.seed);
         let (objective, rounding) = (config.loss, config.rounding.into());
-        let mut gradient = BatchGradient::new(&run.network, objective, rounding, config.trained);
+        let mut gradient = BatchGradient::new(&run.network, objective, rounding, config.trained)
+            .with_equivariance(config.equivariance_weight, copies);
         let mut window = Window::new();
         let mut last_checkpoint = Instant::now();
         while run.optimiser.n_steps < config.n_steps && !ranks.any(stop.load(Ordering::Relaxed)) {

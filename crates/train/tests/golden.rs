@@ -35,6 +35,7 @@ fn five_adamw_steps_match_to_1e_8() {
             .to_vec(),
         positions_bohr: vectors(&inputs, &format!("{name}.positions_bohr")),
         forces: vectors(&targets, &format!("{name}.target_forces")),
+        rotation: mdet_core::Rotation::IDENTITY,
         charge,
         multiplicity,
     });

@@ -16,7 +16,13 @@ const N_STEPS: u64 = 40;
 
 /// Three structures a step on two ranks: the shares differ.
 fn config() -> TrainConfig {
-    TrainConfig { validate_every: 5, n_steps: N_STEPS, curriculum_steps: 10, ..common::config() }
+    TrainConfig {
+        equivariance_weight: 2.0,
+        validate_every: 5,
+        n_steps: N_STEPS,
+        curriculum_steps: 10,
+        ..common::config()
+    }
 }
 
 /// Runs the test of that name on two ranks.

@@ -6,8 +6,10 @@ mod common;
 
 use common::config;
 use mdet_data::{Dataset, ReadOptions};
-use mdet_model::Model;
-use mdet_train::{Batches, Schedule, TrainConfig, TrainError, learning_rate, train};
+use mdet_model::{Frequencies, Model, Network, Tape};
+use mdet_train::{
+    BatchGradient, Batches, Loss, Ranks, Schedule, TrainConfig, TrainError, Trained, learning_rate, train,
+};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -120,6 +122,57 @@ fn copies_are_rigid_motions_of_structure_and_labels() {
 }
 
 #[test]
+fn the_equivariance_error_in_the_loss_is_that_of_the_networks_forces_and_has_its_gradient() {
+    const COPIES: usize = 3;
+    let (config, rounding) = (config(), Default::default());
+    let data = Dataset::read(&config.data, ReadOptions::default()).unwrap();
+    let share = Batches::new(&data, 6, COPIES, 0, 1).share_at_step(0, &Ranks::alone());
+    let model = Model::random(config.model.unwrap(), Frequencies::Integer, 1).unwrap();
+    let mut network: Network<f64> = model.network().unwrap();
+    let compute = |network: &Network<f64>, weight| {
+        let mut gradient = BatchGradient::new(network, Loss::Euclidean, rounding, Trained::All)
+            .with_equivariance(weight, COPIES);
+        let (loss, gradient) = gradient.compute(network, &share.samples, share.n_atoms);
+        (loss, gradient.to_vec())
+    };
+    let mut error = 0.0;
+    for copies in share.samples.chunks(COPIES) {
+        let turned_back: Vec<Vec<[f64; 3]>> = copies
+            .iter()
+            .map(|sample| {
+                let mut forces = vec![[0.0; 3]; sample.numbers.len()];
+                network.forward(&[sample.molecule()], &mut Tape::default(), forces.as_flattened_mut());
+                sample.rotation.apply_inverse(&mut forces);
+                forces
+            })
+            .collect();
+        for atom in 0..copies[0].numbers.len() {
+            let mean = |axis: usize| turned_back.iter().map(|f| f[atom][axis]).sum::<f64>() / COPIES as f64;
+            let off = |f: &Vec<[f64; 3]>| {
+                (0..3).map(|axis| (f[atom][axis] - mean(axis)).powi(2)).sum::<f64>().sqrt()
+            };
+            error += turned_back.iter().map(off).sum::<f64>() / share.n_atoms as f64;
+        }
+    }
+    let (without, _) = compute(&network, 0.0);
+    let (with, slopes) = compute(&network, 0.5);
+    assert!(error > 0.0 && ((with - without) / (0.5 * error) - 1.0).abs() < 1e-9, "{with} {without} {error}");
+    // Along the gradient itself: central differences with a relative step of 1e-5.
+    let norm = slopes.iter().map(|g| g * g).sum::<f64>().sqrt();
+    let mut moved = |by: f64| {
+        let change = |network: &mut Network<f64>, by: f64| {
+            network.trainable_mut().iter_mut().zip(&slopes).for_each(|(value, g)| *value += by * g / norm);
+        };
+        change(&mut network, by);
+        let (loss, _) = compute(&network, 0.5);
+        change(&mut network, -by);
+        loss
+    };
+    let found = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+    assert!((found / norm - 1.0).abs() < 1e-6, "{found} and {norm}");
+}
+
+#[test]
 fn the_learning_rate_rises_linearly_and_falls_along_a_cosine_or_at_the_end() {
     let rate = |step| learning_rate(step, 1.0, 10, 110, Schedule::Cosine);
     assert_eq!((rate(0), rate(9)), (0.1, 1.0));
@@ -138,5 +191,9 @@ fn settings_out_of_range_are_named() {
     assert!(wrong(|c| c.learning_rate = f64::NAN).contains("learning_rate"));
     assert!(wrong(|c| c.structures_per_step = 0).contains("structures_per_step"));
     assert!(wrong(|c| c.ema_decay = 1.0).contains("ema_decay"));
+    assert!(wrong(|c| c.equivariance_weight = -1.0).contains("equivariance_weight"));
+    assert!(
+        wrong(|c| (c.equivariance_weight, c.copies) = (1.0, 1)).contains("copies = 1: expected at least 2")
+    );
     assert!(wrong(|c| c.model.as_mut().unwrap().width = 18).contains("width"));
 }
