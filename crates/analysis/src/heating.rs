@@ -9,18 +9,17 @@
 //! | error | what becomes of the integral |
 //! |---|---|
 //! | uncorrelated between steps h: an orientation drawn anew, rounding | Σ_i ⟨\|δF_i\|²⟩ h / 2m_i |
-//! | a curl: the antisymmetric part A of the Jacobian, δF = A (r − r₀) | d⟨W²⟩/dτ / (2 k_B T), W = ∫ P over windows of τ |
+//! | a curl: the antisymmetric part A of the Jacobian, δF = A (r − r₀) | k_B T Σ_{j<k} A_jk² / (2 ω_j² ω_k²) · [ (ω_j + ω_k)² g(ω_j − ω_k) + (ω_j − ω_k)² g(ω_j + ω_k) ], g(Δ) = Γ/(Δ² + Γ²), over pairs of normal modes that lose their phases at a rate Γ |
 //! | anything with a potential | 0 |
 //!
 //! Of the energy E half goes to the kinetic energy where the motion is harmonic and has equilibrated: predictions here
 //! are, as the measured heating, of the kinetic energy.
 
-use crate::statistics::Spread;
 use mdet_core::constants::{
     BOLTZMANN_IN_EV_PER_K, EV_PER_U_IN_ANGSTROM2_PER_FS2, SPEED_OF_LIGHT_IN_CM_PER_FS,
 };
-use mdet_core::superposition::{centroid, superposition};
 use serde::{Deserialize, Serialize};
+use std::f64::consts::TAU;
 
 /// The kinetic energy's share of what is pumped in.
 const KINETIC_SHARE: f64 = 0.5;
@@ -33,26 +32,39 @@ pub struct PredictedHeating {
     pub orientation_mev_per_atom_per_ps: f64,
     /// By rounding; 0 in f64.
     pub rounding_mev_per_atom_per_ps: f64,
-    /// By the antisymmetric part of the Jacobian at the start; `None` where it was not measured or the run was too short.
-    pub curl_mev_per_atom_per_ps: Option<Spread>,
+    /// By the antisymmetric part of the Jacobian at the start, where modes are as wide as the two [`CURL_WIDTHS_PER_CM`];
+    /// `None` where it was not measured.
+    pub curl_mev_per_atom_per_ps: Option<[f64; 2]>,
 }
 
+/// Widths Γ/2πc of modes, cm⁻¹, between which the curl's heating is predicted: those of molecules in the gas phase at
+/// hundreds of K, as far as is known. They are not measured.
+pub const CURL_WIDTHS_PER_CM: [f64; 2] = [0.5, 5.0];
+
 impl PredictedHeating {
-    /// The sum of the parts.
-    pub fn total_mev_per_atom_per_ps(&self) -> f64 {
-        let curl = self.curl_mev_per_atom_per_ps.map_or(0.0, |spread| spread.mean);
-        self.orientation_mev_per_atom_per_ps + self.rounding_mev_per_atom_per_ps + curl
+    /// The sum of the parts, at the two widths.
+    pub fn totals_mev_per_atom_per_ps(&self) -> [f64; 2] {
+        let others = self.orientation_mev_per_atom_per_ps + self.rounding_mev_per_atom_per_ps;
+        self.curl_mev_per_atom_per_ps.unwrap_or_default().map(|curl| others + curl)
+    }
+
+    /// The middle of what is predicted.
+    pub fn middle_mev_per_atom_per_ps(&self) -> f64 {
+        let [narrow, wide] = self.totals_mev_per_atom_per_ps();
+        0.5 * (narrow + wide)
     }
 }
 
 impl std::fmt::Display for PredictedHeating {
-    /// The sum and the standard error of the curl's part: that of the others is not known.
+    /// "+0.12 to +0.52", the sum at the two widths, with the formatter's precision and sign.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mean = self.total_mev_per_atom_per_ps();
-        match self.curl_mev_per_atom_per_ps {
-            Some(curl) => Spread { mean, ..curl }.fmt(f),
-            None => mean.fmt(f),
+        let [narrow, wide] = self.totals_mev_per_atom_per_ps();
+        narrow.fmt(f)?;
+        if self.curl_mev_per_atom_per_ps.is_some() {
+            f.write_str(" to ")?;
+            wide.fmt(f)?;
         }
+        Ok(())
     }
 }
 
@@ -68,118 +80,76 @@ pub fn uncorrelated_power_ev_per_fs(mean_squares: &[f64], masses_u: &[f64], time
     0.5 * timestep_fs * EV_PER_U_IN_ANGSTROM2_PER_FS2 * sum
 }
 
-/// Power of a correlated force error, eV/fs, from the works a and b, eV, it does in the two halves of windows of τ:
-///
-/// ```text
-/// d⟨W²⟩/dτ / (2 k_B T)  =  (⟨(a + b)²⟩ − ⟨a² + b²⟩/2) / (τ k_B T)
-/// ```
-///
-/// A part of W that stays bounded, as that of a potential or of oscillations, drops out of the difference.
-/// The spread is over windows, taken as independent; `None` of no window or no temperature.
-pub fn correlated_power_ev_per_fs(
-    halves_ev: &[[f64; 2]],
-    window_fs: f64,
-    temperature_k: f64,
-) -> Option<Spread> {
-    let thermal_ev = BOLTZMANN_IN_EV_PER_K * temperature_k;
-    let power = |[a, b]: &[f64; 2]| ((a + b).powi(2) - (a * a + b * b) / 2.0) / (window_fs * thermal_ev);
-    Spread::of(&halves_ev.iter().map(power).collect::<Vec<_>>()).filter(|_| thermal_ev > 0.0)
-}
-
-/// Windows to a run that the curl's work is taken over; the first is left out.
-pub const WINDOWS_PER_RUN: usize = 10;
-
-/// How close modes are, cm⁻¹, that the windows τ of a run of `run_ps` do not tell apart: 1/2τ. The curl's part of a
-/// prediction counts such pairs as if each heated; sharper modes heat less.
-pub fn resolution_per_cm(run_ps: f64) -> f64 {
-    let window_fs = run_ps * 1e3 / WINDOWS_PER_RUN as f64;
-    0.5 / (SPEED_OF_LIGHT_IN_CM_PER_FS * window_fs)
-}
-
 /// A power in eV/fs as heating of the kinetic energy, meV per atom and ps.
 pub fn kinetic_mev_per_atom_per_ps(power_ev_per_fs: f64, n_atoms: usize) -> f64 {
     KINETIC_SHARE * power_ev_per_fs * 1e6 / n_atoms as f64
 }
 
-/// A [`Spread`] of powers in eV/fs, converted as [`kinetic_mev_per_atom_per_ps`].
-pub fn kinetic_spread(power: Spread, n_atoms: usize) -> Spread {
-    let convert = |power| kinetic_mev_per_atom_per_ps(power, n_atoms);
-    Spread { mean: convert(power.mean), standard_deviation: convert(power.standard_deviation), n: power.n }
-}
-
-/// The force of the antisymmetric part of a Jacobian around a geometry: A (r − r₀), in the frame of r₀.
-///
-/// It has no potential but in directions that A does not see, and an error of A's gauge (the choice of r₀) is a
-/// constant force, which has one.
+/// The antisymmetric part of a Jacobian between pairs of normal modes.
 #[derive(Debug, Clone)]
-pub struct CurlForce {
-    antisymmetric: Vec<f64>,
-    reference: Vec<[f64; 3]>,
-    masses_u: Vec<f64>,
+pub struct CurlPairs {
+    pairs: Vec<Pair>,
 }
 
-impl CurlForce {
-    /// Of a Jacobian `[3n, 3n]`, eV/Å², at positions in Å.
+/// Two modes of real frequency.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    /// ω_j and ω_k, 1/fs.
+    frequencies: [f64; 2],
+    /// A_jk in mass-weighted coordinates, 1/fs².
+    coupling: f64,
+}
+
+impl CurlPairs {
+    /// Of a Jacobian `[3n, 3n]`, eV/Å², and its normal modes: wavenumbers in cm⁻¹ and displacements `[n_modes][n_atoms]`, not
+    /// mass-weighted, of any length. Modes that are not bound (wavenumbers of 0 and below) are left out.
     ///
     /// # Panics
     /// When the sizes do not fit.
-    pub fn new(jacobian: &[f64], reference: Vec<[f64; 3]>, masses_u: Vec<f64>) -> Self {
-        let size = 3 * reference.len();
-        assert_eq!((jacobian.len(), masses_u.len()), (size * size, reference.len()), "sizes of one molecule");
-        let entry = |k: usize| 0.5 * (jacobian[k] - jacobian[k % size * size + k / size]);
-        Self { antisymmetric: (0..size * size).map(entry).collect(), reference, masses_u }
+    pub fn new(
+        jacobian: &[f64],
+        masses_u: &[f64],
+        wavenumbers_per_cm: &[f64],
+        displacements: &[Vec<[f64; 3]>],
+    ) -> Self {
+        let size = 3 * masses_u.len();
+        assert_eq!((jacobian.len(), displacements.len()), (size * size, wavenumbers_per_cm.len()), "sizes");
+        let bound = wavenumbers_per_cm.iter().zip(displacements).filter(|(wavenumber, _)| **wavenumber > 0.0);
+        let modes: Vec<(f64, Vec<f64>)> = bound
+            .map(|(wavenumber, mode)| {
+                let square: f64 = mode.iter().zip(masses_u).map(|(d, mass)| mass * dot(d, d)).sum();
+                let displacement = mode.as_flattened().iter().map(|d| d / square.sqrt()).collect();
+                (TAU * SPEED_OF_LIGHT_IN_CM_PER_FS * wavenumber, displacement)
+            })
+            .collect();
+        // J w of every mode: Aᵀ = −A, so A_jk is half of w_j J w_k − w_k J w_j.
+        let along: Vec<Vec<f64>> = modes
+            .iter()
+            .map(|(_, mode)| jacobian.chunks_exact(size).map(|row| dot(row, mode)).collect())
+            .collect();
+        let pairs = (0..modes.len()).flat_map(|k| (0..k).map(move |j| (j, k)));
+        let pair = |(j, k): (usize, usize)| {
+            let curl = 0.5 * (dot(&modes[j].1, &along[k]) - dot(&modes[k].1, &along[j]));
+            Pair { frequencies: [modes[j].0, modes[k].0], coupling: curl * EV_PER_U_IN_ANGSTROM2_PER_FS2 }
+        };
+        Self { pairs: pairs.map(pair).collect() }
     }
 
-    /// The force at positions, eV/Å: the molecule is superposed on the reference, the force turned back.
-    ///
-    /// # Panics
-    /// When the positions are not finite or of another number.
-    pub fn at(&self, positions: &[[f64; 3]]) -> Vec<[f64; 3]> {
-        let rotation = superposition(positions, &self.reference, &self.masses_u);
-        let from = centroid(positions, &self.masses_u);
-        let to = centroid(&self.reference, &self.masses_u);
-        let mut moved: Vec<[f64; 3]> =
-            positions.iter().map(|r| std::array::from_fn(|a| r[a] - from[a])).collect();
-        rotation.apply(&mut moved);
-        for (moved, reference) in moved.iter_mut().zip(&self.reference) {
-            (0..3).for_each(|a| moved[a] += to[a] - reference[a]);
-        }
-        let displacement = moved.as_flattened();
-        let row = |row: &[f64]| row.iter().zip(displacement).map(|(a, x)| a * x).sum::<f64>();
-        let flat: Vec<f64> = self.antisymmetric.chunks(displacement.len()).map(row).collect();
-        let mut forces: Vec<[f64; 3]> = flat.chunks(3).map(|f| [f[0], f[1], f[2]]).collect();
-        rotation.apply_inverse(&mut forces);
-        forces
+    /// Power, eV/fs, at a temperature, of modes of one width Γ/2πc in cm⁻¹: the formula of the module.
+    pub fn power_ev_per_fs(&self, width_per_cm: f64, temperature_k: f64) -> f64 {
+        let rate = TAU * SPEED_OF_LIGHT_IN_CM_PER_FS * width_per_cm;
+        let peak = |detuning: f64| rate / (detuning * detuning + rate * rate);
+        let of_pair = |&Pair { frequencies: [a, b], coupling }: &Pair| {
+            let (sum, difference) = (a + b, a - b);
+            coupling.powi(2) / (2.0 * (a * b).powi(2))
+                * (sum.powi(2) * peak(difference) + difference.powi(2) * peak(sum))
+        };
+        BOLTZMANN_IN_EV_PER_K * temperature_k * self.pairs.iter().map(of_pair).sum::<f64>()
     }
 }
 
-/// The work of a [`CurlForce`] along one replica's path, by the trapezoid rule over its steps.
-#[derive(Debug, Clone)]
-pub struct CurlWork {
-    positions: Vec<[f64; 3]>,
-    forces: Vec<[f64; 3]>,
-    /// Work since the start, eV.
-    pub work_ev: f64,
-}
-
-impl CurlWork {
-    /// No work yet, at these positions, Å.
-    pub fn start(curl: &CurlForce, positions: &[[f64; 3]]) -> Self {
-        Self { positions: positions.to_vec(), forces: curl.at(positions), work_ev: 0.0 }
-    }
-
-    /// Goes on to the positions of the next step, Å.
-    pub fn go_to(&mut self, curl: &CurlForce, positions: &[[f64; 3]]) {
-        let forces = curl.at(positions);
-        for i in 0..positions.len() {
-            for a in 0..3 {
-                let moved = positions[i][a] - self.positions[i][a];
-                self.work_ev += 0.5 * (self.forces[i][a] + forces[i][a]) * moved;
-            }
-        }
-        self.positions.copy_from_slice(positions);
-        self.forces = forces;
-    }
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 /// Mean squares ⟨|δF_i|²⟩ of every atom, from samples of an error `[n_samples][n_atoms]`.
@@ -192,95 +162,62 @@ pub fn mean_squares(errors: &[Vec<[f64; 3]>]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mdet_core::potentials::LennardJones;
-    use mdet_core::rigid::remove_translation_and_rotation;
-    use mdet_core::{Disturbance, Disturbed, ForceJacobian, Purpose, RandomStream, Rotation, Structure};
-    use rand::RngExt;
-    use rand_distr::StandardNormal;
+    use nalgebra::{DMatrix, DVector};
 
     #[test]
-    fn works_of_white_noise_give_the_power_of_uncorrelated_errors() {
-        let (sigma, mass, timestep, temperature, n_steps) = (0.01, 12.0, 0.5, 300.0, 40);
-        let stream = RandomStream { seed: 2, purpose: Purpose::Analysis, replica: 0 };
-        let mut generator = stream.at_step(0);
-        let thermal = BOLTZMANN_IN_EV_PER_K * temperature;
-        let speed = (thermal / mass * EV_PER_U_IN_ANGSTROM2_PER_FS2).sqrt();
-        let mut step = || {
-            let mut normal = || generator.sample::<f64, _>(StandardNormal);
-            (0..3).map(|_| sigma * normal() * speed * normal() * timestep).sum::<f64>()
-        };
-        let mut half = || (0..n_steps).map(|_| step()).sum::<f64>();
-        let works: Vec<[f64; 2]> = (0..40_000).map(|_| [half(), half()]).collect();
-        let window = f64::from(2 * n_steps) * timestep;
-        let found = correlated_power_ev_per_fs(&works, window, temperature).unwrap();
-        let expected = uncorrelated_power_ev_per_fs(&[3.0 * sigma * sigma], &[mass], timestep);
-        // 40,000 products of nearly normal numbers, of relative variance 5: 1.1 %.
-        assert!((found.mean - expected).abs() < 4.0 * found.standard_error(), "{found:?} {expected}");
-        assert!(found.standard_error() < 0.012 * expected);
-        assert_eq!(correlated_power_ev_per_fs(&[], 1.0, 300.0), None);
-        assert_eq!(correlated_power_ev_per_fs(&[[1.0; 2]], 1.0, 0.0), None);
-    }
-
-    #[test]
-    fn a_prediction_shows_its_sum_with_the_error_of_its_curl() {
-        let curl = Spread { mean: 0.25, standard_deviation: 0.5, n: 25 };
+    fn a_prediction_shows_its_sum_at_both_widths() {
         let parts = PredictedHeating {
             orientation_mev_per_atom_per_ps: 0.5,
             rounding_mev_per_atom_per_ps: 0.0,
-            curl_mev_per_atom_per_ps: Some(curl),
+            curl_mev_per_atom_per_ps: Some([0.25, 1.0]),
         };
-        assert_eq!(format!("{parts:+.2}"), "+0.75 ± 0.10");
+        assert_eq!(format!("{parts:+.2}"), "+0.75 to +1.50");
+        assert_eq!(parts.middle_mev_per_atom_per_ps(), 1.125);
         assert_eq!(format!("{:+.2}", PredictedHeating { curl_mev_per_atom_per_ps: None, ..parts }), "+0.50");
     }
 
-    #[test]
-    fn a_bounded_work_gives_no_power() {
-        // W is a new number at every boundary: its differences are large, and do not grow with the window.
-        let stream = RandomStream { seed: 5, purpose: Purpose::Analysis, replica: 0 };
-        let mut generator = stream.at_step(0);
-        let bounded: Vec<f64> = (0..60_001).map(|_| generator.sample(StandardNormal)).collect();
-        let halves: Vec<[f64; 2]> =
-            bounded.windows(3).step_by(2).map(|w| [w[1] - w[0], w[2] - w[1]]).collect();
-        let found = correlated_power_ev_per_fs(&halves, 1.0, 300.0).unwrap();
-        let thermal = BOLTZMANN_IN_EV_PER_K * 300.0;
-        // ⟨W²⟩/2τk_BT, of windows of one length, would be 1/k_BT.
-        assert!(found.mean.abs() < 4.0 * found.standard_error(), "{found:?}");
-        assert!(found.standard_error() < 0.03 / thermal, "{found:?}");
+    /// Power of a curl c between two oscillators under Langevin's noise, eV/fs, without the formula: the stationary
+    /// covariance C of y = (x, v) in mass-weighted coordinates, M C + C Mᵀ + D = 0 of dy = M y dt + √D dW; P = vᵀ A x.
+    fn stationary_power(squares: [f64; 2], curl: f64, friction: f64, thermal_ev: f64) -> f64 {
+        let rows = [
+            [0.0, 0.0, 1.0, 0.0],
+            [0.0, 0.0, 0.0, 1.0],
+            [-squares[0], curl, -friction, 0.0],
+            [-curl, -squares[1], 0.0, -friction],
+        ];
+        let motion = DMatrix::from_row_slice(4, 4, rows.as_flattened());
+        let identity = DMatrix::identity(4, 4);
+        let mut noise = DVector::zeros(16);
+        (noise[10], noise[15]) = (-2.0 * friction * thermal_ev, -2.0 * friction * thermal_ev);
+        let equations = identity.kronecker(&motion) + motion.kronecker(&identity);
+        let covariance = equations.lu().solve(&noise).unwrap();
+        // Column-major: C[i, j] at 4 j + i.
+        curl * (covariance[4 + 2] - covariance[3])
     }
 
     #[test]
-    fn the_curl_force_is_the_added_one_in_any_orientation() {
-        let positions = vec![[0.0, 0.1, -0.2], [1.1, 0.3, 0.0], [0.4, 1.3, 0.9], [-0.8, 0.2, 1.2]];
-        let (c, masses_u) = (0.3, vec![1.0, 12.0, 16.0, 1.0]);
-        let structure = Structure::new(vec![10; 4], positions.clone(), 0, 1).unwrap();
-        let inner = LennardJones { depth_ev: 0.01, sigma_angstrom: 1.0 };
-        let jacobian = Disturbed::new(inner, Disturbance::Cycle(c)).jacobian(&structure).unwrap();
-        let curl = CurlForce::new(&jacobian, positions.clone(), masses_u.clone());
-        let mut generator = RandomStream { seed: 4, purpose: Purpose::Analysis, replica: 0 }.at_step(0);
-        // Displacements without a rigid part (Eckart's conditions) are left as they are by the superposition.
-        let mut d: Vec<[f64; 3]> = (0..4)
-            .map(|_| std::array::from_fn(|_| 0.1 * generator.sample::<f64, _>(StandardNormal)))
-            .collect();
-        remove_translation_and_rotation(&masses_u, &positions, &mut d);
-        let moved: Vec<[f64; 3]> =
-            positions.iter().zip(&d).map(|(r, d)| std::array::from_fn(|a| r[a] + d[a])).collect();
-        let expected: Vec<[f64; 3]> = (0..4)
-            .map(|i| {
-                std::array::from_fn(|a| if i < 3 { c * (d[(i + 1) % 3][a] - d[(i + 2) % 3][a]) } else { 0.0 })
-            })
-            .collect();
-        for rotation in [Rotation::IDENTITY, Rotation::random(&mut generator)] {
-            let (mut turned, mut expected) = (moved.clone(), expected.clone());
-            rotation.apply(&mut turned);
-            rotation.apply(&mut expected);
-            for (found, expected) in curl.at(&turned).as_flattened().iter().zip(expected.as_flattened()) {
-                assert!((found - expected).abs() < 1e-13, "{found} {expected}");
-            }
+    fn pairs_of_modes_heat_as_two_oscillators_that_lose_their_phases_in_a_bath() {
+        let (mass, temperature, wavenumber, friction) = (12.0, 300.0, 3000.0, 1e-3);
+        let per_cm = TAU * SPEED_OF_LIGHT_IN_CM_PER_FS;
+        let width = friction / per_cm;
+        for off in [0.0, 1.0, 10.0] {
+            let wavenumbers = [wavenumber, wavenumber + off * width];
+            let squares = wavenumbers.map(|wavenumber| (per_cm * wavenumber).powi(2));
+            // Weak beside the friction: second order in the curl.
+            let curl = 0.01 * friction * per_cm * wavenumber;
+            let expected = stationary_power(squares, curl, friction, BOLTZMANN_IN_EV_PER_K * temperature);
+            let [k, l] = squares.map(|square| square * mass / EV_PER_U_IN_ANGSTROM2_PER_FS2);
+            let c = curl * mass / EV_PER_U_IN_ANGSTROM2_PER_FS2;
+            let jacobian = [-k, c, 0.0, -c, -l, 0.0, 0.0, 0.0, 0.0];
+            let modes = [vec![[3.0, 0.0, 0.0]], vec![[0.0, 0.1, 0.0]], vec![[0.0, 0.0, 1.0]]];
+            let wavenumbers = [wavenumbers[0], wavenumbers[1], 0.0];
+            let found = CurlPairs::new(&jacobian, &[mass], &wavenumbers, &modes);
+            let ratio = found.power_ev_per_fs(width, temperature) / expected;
+            // The curl saturates by its square over (γω)², 1e-4. Correlations under noise have no cusp at t = 0, so that far off, at
+            // Δ of the order of ω, they differ from those of the formula: (Δ/ω)² is 3e-4 at most.
+            assert!((ratio - 1.0).abs() < 1e-3, "{off}: {ratio}");
+            let hotter = found.power_ev_per_fs(width, 2.0 * temperature) / expected;
+            assert!((hotter - 2.0 * ratio).abs() < 1e-12);
         }
-        // There and back again does no work; the way there does.
-        let mut work = CurlWork::start(&curl, &positions);
-        work.go_to(&curl, &moved);
-        work.go_to(&curl, &positions);
-        assert!(work.work_ev.abs() < 1e-15, "{}", work.work_ev);
     }
 }

@@ -5,16 +5,16 @@
 
 use mdet_analysis::Spread;
 use mdet_analysis::drift::{ConditionDrift, Series};
-use mdet_analysis::heating::{
-    CurlForce, CurlWork, correlated_power_ev_per_fs, kinetic_mev_per_atom_per_ps,
-    uncorrelated_power_ev_per_fs,
-};
-use mdet_core::constants::EV_PER_U_IN_ANGSTROM2_PER_FS2;
+use mdet_analysis::heating::{CurlPairs, kinetic_mev_per_atom_per_ps, uncorrelated_power_ev_per_fs};
+use mdet_core::constants::{EV_PER_U_IN_ANGSTROM2_PER_FS2, SPEED_OF_LIGHT_IN_CM_PER_FS};
+use mdet_core::elements::mass_u;
 use mdet_core::potentials::{Harmonic, Morse};
 use mdet_core::{
     CentralDifferences, Disturbance, Disturbed, ForceField, ForceJacobian, NetForceRemoved, Structure,
 };
+use mdet_md::normal_modes::normal_modes;
 use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
+use std::f64::consts::TAU;
 
 const SQUARE: f64 = 1.2 * std::f64::consts::FRAC_1_SQRT_2;
 
@@ -184,60 +184,40 @@ fn a_curl_drives_a_degenerate_mode_at_its_analytic_rate() {
 }
 
 #[test]
-fn a_curl_that_turns_with_the_molecule_heats_as_the_fluctuations_of_its_work_predict() {
-    const WINDOW: u32 = 800;
-    const N_WINDOWS: u32 = 5;
-    const HALVES: u32 = 2 * N_WINDOWS;
-    // Four elements, so that no two modes have one frequency by symmetry; hot, so that they lose their phases.
+fn a_curl_that_turns_with_the_molecule_does_the_work_that_its_pairs_of_modes_predict() {
+    const N_STEPS: u32 = 3000;
+    const START: u32 = 1000;
+    // Four elements, so that no two modes have one frequency by symmetry; cold, so that they are harmonic, and the bath
+    // alone takes their phases, at the rate of the friction.
     let molecule = Structure::new(vec![6, 7, 8, 9], tetrahedron().positions().to_vec(), 0, 1).unwrap();
-    let masses = vec![12.011, 14.007, 15.999, 18.998];
+    let masses = [6, 7, 8, 9].map(mass_u);
+    let (temperature_k, friction_per_fs, timestep) = (20.0, 0.01, 0.5);
     let disturbed = || NetForceRemoved::new(Disturbed::new(bound(), Disturbance::Cycle(0.3)));
     let mut differences = CentralDifferences { inner: disturbed(), step_angstrom: 1e-4 };
     let jacobian = differences.jacobian(&molecule).unwrap();
-    let curl = CurlForce::new(&jacobian, molecule.positions().to_vec(), masses);
-    let config = nve(0.5, 2000.0, Orientation::AsItLies);
-    let structures = vec![molecule.clone(); 120];
-    let replicas = 0..structures.len();
+    let modes = normal_modes(&jacobian, &masses, molecule.positions());
+    let pairs = CurlPairs::new(&jacobian, &masses, &modes.wavenumbers_per_cm, &modes.displacements);
+    let width_per_cm = friction_per_fs / (TAU * SPEED_OF_LIGHT_IN_CM_PER_FS);
+    let predicted = pairs.power_ev_per_fs(width_per_cm, temperature_k);
 
-    // The prediction is made of dynamics without the curl.
-    let mut simulation = Simulation::new(structures.clone(), bound(), config).unwrap();
-    let mut works = vec![CurlWork::start(&curl, molecule.positions()); structures.len()];
-    let (mut halves, mut temperatures): (Vec<Vec<f64>>, _) = (Vec::new(), Vec::new());
-    for half in 0..2 + HALVES {
-        let before: Vec<f64> = works.iter().map(|work| work.work_ev).collect();
-        for _ in 0..WINDOW / 2 {
-            simulation.step().unwrap();
-            let there = |b: usize| simulation.frame(b).structure.positions();
-            works.iter_mut().enumerate().for_each(|(b, work)| work.go_to(&curl, there(b)));
-        }
-        if half >= 2 {
-            halves.push(works.iter().zip(before).map(|(work, before)| work.work_ev - before).collect());
-            temperatures.extend(replicas.clone().map(|b| simulation.frame(b).observables.temperature_k));
-        }
-    }
-    let windows: Vec<[f64; 2]> = halves
-        .chunks_exact(2)
-        .flat_map(|pair| pair[0].iter().zip(&pair[1]).map(|(&first, &second)| [first, second]))
-        .collect();
-    let temperature = Spread::of(&temperatures).unwrap().mean;
-    let predicted = correlated_power_ev_per_fs(&windows, f64::from(WINDOW) * 0.5, temperature).unwrap();
-
-    let mut simulation = Simulation::new(structures, disturbed(), config).unwrap();
-    let mut energies = Vec::new();
-    for _ in 0..=N_WINDOWS {
-        (0..WINDOW).for_each(|_| simulation.step().unwrap());
-        let energy = |b: usize| {
+    let ensemble = Ensemble::NvtLangevin { temperature_k, friction_per_fs };
+    let config = Config { ensemble, ..nve(timestep, temperature_k, Orientation::AsItLies) };
+    let mut simulation = Simulation::new(vec![molecule; 400], disturbed(), config).unwrap();
+    // Of the work of all forces the potential's part is known.
+    let works = |simulation: &Simulation<_>| -> Vec<f64> {
+        let work = |b: usize| {
             let frame = simulation.frame(b);
-            frame.observables.kinetic_ev + bound().energy(frame.structure)
+            bound().energy(frame.structure) - frame.observables.potential_ev
         };
-        energies.push(replicas.clone().map(energy).collect::<Vec<f64>>());
-    }
-    let time = f64::from(N_WINDOWS * WINDOW) * 0.5;
-    let rises =
-        energies[N_WINDOWS as usize].iter().zip(&energies[0]).map(|(end, start)| (end - start) / time);
-    let measured = Spread::of(&rises.collect::<Vec<_>>()).unwrap();
-    let error = predicted.standard_error().hypot(measured.standard_error());
-    // A lost ½ or 2 would be three errors or more.
-    assert!(error < 0.3 * predicted.mean, "unresolved: {predicted:?} {measured:?}");
-    assert!((predicted.mean - measured.mean).abs() < 2.0 * error, "{predicted:?} {measured:?}");
+        (0..400).map(work).collect()
+    };
+    (0..START).for_each(|_| simulation.step().unwrap());
+    let before = works(&simulation);
+    (0..N_STEPS).for_each(|_| simulation.step().unwrap());
+    let powers = works(&simulation)
+        .iter()
+        .zip(before)
+        .map(|(after, before)| (after - before) / (f64::from(N_STEPS) * timestep))
+        .collect::<Vec<_>>();
+    assert_within_errors(Spread::of(&powers).unwrap(), predicted, 0.1);
 }

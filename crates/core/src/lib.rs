@@ -32,4 +32,3 @@ pub use random::{Purpose, RandomStream};
 pub use rotation::Rotation;
 pub use rotation_set::RotationSet;
 pub use structure::{Structure, StructureError, lowest_multiplicity};
-pub use superposition::superposition;

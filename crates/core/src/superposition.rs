@@ -60,7 +60,7 @@ pub fn rmsd(a: &[[f64; 3]], b: &[[f64; 3]]) -> f64 {
 }
 
 /// The weighted centroid.
-pub fn centroid(points: &[[f64; 3]], weights: &[f64]) -> Vector3<f64> {
+fn centroid(points: &[[f64; 3]], weights: &[f64]) -> Vector3<f64> {
     let total: f64 = weights.iter().sum();
     points.iter().zip(weights).map(|(r, w)| *w * Vector3::from(*r)).sum::<Vector3<f64>>() / total
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The present meaning of the fields.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// How a result came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt, labelled, units};
 use clap::Args;
 use mdet_analysis::drift::{ConditionDrift, Drift};
-use mdet_analysis::heating::resolution_per_cm;
+use mdet_analysis::heating::CURL_WIDTHS_PER_CM;
 use mdet_core::Structure;
 use mdet_md::Orientation::{AsItLies, RandomEveryStep};
 use mdet_report::Judgement;
@@ -154,8 +154,8 @@ fn print(drift: &Drift) {
     if drift.conditions.iter().all(|c| c.predicted.is_none_or(|p| p.curl_mev_per_atom_per_ps.is_none())) {
         return;
     }
+    let [narrow, wide] = CURL_WIDTHS_PER_CM;
     println!(
-        "predicted: modes within {:.0} cm⁻¹ count as one, so too much where they are sharper; a longer run tells them apart",
-        resolution_per_cm(drift.planned_ps)
+        "predicted: of modes {narrow} to {wide} cm⁻¹ wide, through which a curl heats; how wide they are is not known"
     );
 }

@@ -219,7 +219,7 @@ fn print(map: &StructureMap) {
     for m in &map.molecules {
         let heating = m.heating_mev_per_atom_per_ps.map_or("–".into(), |h| format!("{h:+.2}"));
         let predicted =
-            m.predicted.map_or("–".into(), |p| format!("{:+.2}", p.total_mev_per_atom_per_ps()));
+            m.predicted.map_or("–".into(), |p| format!("{:+.2}", p.middle_mev_per_atom_per_ps()));
         let broken = m.broken_ps.map_or("–".into(), |ps| format!("{ps:.2} ps"));
         println!(
             "{:<24} {:>5} {:>12.2} {:>8.4} {:>9.2} {heating:>24} {predicted:>10} {broken:>8}{}",

@@ -5,8 +5,8 @@ use crate::judgement::Judge;
 use crate::model_choice::Precision;
 use mdet_analysis::drift::{ConditionDrift, Series};
 use mdet_analysis::heating::{
-    CurlForce, CurlWork, PredictedHeating, WINDOWS_PER_RUN, correlated_power_ev_per_fs,
-    kinetic_mev_per_atom_per_ps, kinetic_spread, mean_squares, uncorrelated_power_ev_per_fs,
+    CURL_WIDTHS_PER_CM, CurlPairs, PredictedHeating, kinetic_mev_per_atom_per_ps, mean_squares,
+    uncorrelated_power_ev_per_fs,
 };
 use mdet_core::elements::mass_u;
 use mdet_core::frames::forces_in_frames;
@@ -14,6 +14,7 @@ use mdet_core::{
     CentralDifferences, ForceField, ForceJacobian, FrameAveraged, NetForceRemoved, Purpose, RandomStream,
     Rotation, RotationSet, Structure,
 };
+use mdet_md::normal_modes::normal_modes;
 use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, StartingVelocities};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -106,11 +107,6 @@ pub(super) fn run(
     let force_field = condition.force_field(judge, condition.precision)?;
     let mut simulation = Simulation::new(vec![structure.clone(); n_replicas], force_field, config)?;
     let mut series = vec![Series::default(); n_replicas];
-    let mut works: Vec<CurlWork> = curl
-        .iter()
-        .flat_map(|curl| (0..n_replicas).map(|_| CurlWork::start(curl, structure.positions())))
-        .collect();
-    let mut work_series = vec![vec![0.0]; works.len()];
     let (mut frames, mut probes, mut ended) = (Vec::new(), Vec::new(), None);
     let frame_every = (n_steps / N_FRAMES).max(1);
     let started = Instant::now();
@@ -124,10 +120,6 @@ pub(super) fn run(
             break;
         }
         let step = simulation.step_number();
-        if let Some(curl) = &curl {
-            let there = |b: usize| simulation.frame(b).structure.positions();
-            works.iter_mut().enumerate().for_each(|(b, work)| work.go_to(curl, there(b)));
-        }
         if step.is_multiple_of(frame_every) {
             frames.push(simulation.frame(0).structure.clone());
         }
@@ -136,7 +128,6 @@ pub(super) fn run(
         }
         if step.is_multiple_of(EVERY) {
             sample(&simulation, &mut series);
-            work_series.iter_mut().zip(&works).for_each(|(series, work)| series.push(work.work_ev));
             at(step, series[0].temperature_k.last().copied().unwrap_or(0.0));
         }
     }
@@ -155,7 +146,10 @@ pub(super) fn run(
         PredictedHeating {
             orientation_mev_per_atom_per_ps: heating(&orientation),
             rounding_mev_per_atom_per_ps: heating(&rounding),
-            curl_mev_per_atom_per_ps: curl_heating(&work_series, plan, measured_k),
+            curl_mev_per_atom_per_ps: curl.as_ref().map(|pairs| {
+                let power = |width| pairs.power_ev_per_fs(width, measured_k);
+                CURL_WIDTHS_PER_CM.map(|width| kinetic_mev_per_atom_per_ps(power(width), n_atoms))
+            }),
         }
     });
     Ok(Some(Outcome { drift, frames, frame_every_fs: frame_every as f64 * timestep_fs }))
@@ -166,7 +160,7 @@ fn curl(
     plan: &Plan<'_>,
     orientation: Orientation,
     exact: &mut dyn ForceField,
-) -> Result<Option<CurlForce>, AnyError> {
+) -> Result<Option<CurlPairs>, AnyError> {
     if plan.curl_orientations == 0 {
         return Ok(None);
     }
@@ -176,8 +170,9 @@ fn curl(
     };
     let inner = FrameAveraged { inner: exact, rotations };
     let jacobian = CentralDifferences { inner, step_angstrom: STEP_ANGSTROM }.jacobian(plan.structure)?;
-    let masses = plan.structure.numbers().iter().map(|&number| mass_u(number)).collect();
-    Ok(Some(CurlForce::new(&jacobian, plan.structure.positions().to_vec(), masses)))
+    let masses: Vec<f64> = plan.structure.numbers().iter().map(|&number| mass_u(number)).collect();
+    let modes = normal_modes(&jacobian, &masses, plan.structure.positions());
+    Ok(Some(CurlPairs::new(&jacobian, &masses, &modes.wavenumbers_per_cm, &modes.displacements)))
 }
 
 /// ⟨|δF_i|²⟩ of the orientation's error and of rounding at the probes, (eV/Å)²; `None` without probes.
@@ -221,19 +216,6 @@ fn errors(
         }
     }
     Ok((!probes.is_empty()).then(|| [mean_squares(&orientation), mean_squares(&rounding)]))
-}
-
-/// Heating by the curl from its works, sampled with the series, in windows after the first.
-fn curl_heating(works: &[Vec<f64>], plan: &Plan<'_>, temperature_k: f64) -> Option<mdet_analysis::Spread> {
-    let half = (plan.n_steps / EVERY) as usize / (2 * WINDOWS_PER_RUN);
-    let windows = |works: &Vec<f64>| -> Vec<[f64; 2]> {
-        let boundaries = works.iter().step_by(half.max(1)).skip(2).copied().collect::<Vec<f64>>();
-        boundaries.windows(3).step_by(2).map(|w| [w[1] - w[0], w[2] - w[1]]).collect()
-    };
-    let window_fs = (2 * half as u64 * EVERY) as f64 * plan.timestep_fs;
-    let halves: Vec<[f64; 2]> = works.iter().flat_map(windows).collect();
-    let power = correlated_power_ev_per_fs(&halves, window_fs, temperature_k).filter(|_| half > 0)?;
-    Some(kinetic_spread(power, plan.structure.n_atoms()))
 }
 
 fn sample(simulation: &Simulation<impl ForceField>, series: &mut [Series]) {

@@ -3,7 +3,7 @@
 use super::{SHORT_PS, Section, plots, table};
 use crate::plot::{Axis, Plot, short};
 use mdet_analysis::drift::{ConditionDrift, ReplicaDrift};
-use mdet_analysis::heating::{PredictedHeating, resolution_per_cm};
+use mdet_analysis::heating::{CURL_WIDTHS_PER_CM, PredictedHeating};
 use mdet_analysis::{Drift, Spread};
 
 /// 3 k_B, meV/K: the thermal energy of a harmonic atom per kelvin.
@@ -139,16 +139,15 @@ fn predictions(found: &Drift) -> String {
             run.condition.clone(),
             short(p.orientation_mev_per_atom_per_ps),
             short(p.rounding_mev_per_atom_per_ps),
-            p.curl_mev_per_atom_per_ps.map_or("–".into(), |curl| format!("{curl:.4}")),
+            p.curl_mev_per_atom_per_ps.map_or("–".into(), |[a, b]| format!("{a:.4} to {b:.4}")),
             format!("{p:.4}"),
             format!("{:.4}", run.measured),
         ]
     });
-    let head =
-        ["meV/atom/ps", "orientation redrawn", "rounding", "curl (± over windows)", "predicted", "measured"];
+    let [narrow, wide] = CURL_WIDTHS_PER_CM;
+    let head = ["meV/atom/ps", "orientation redrawn", "rounding", "curl", "predicted", "measured"];
     format!(
-        "<h3>How the force errors become drift</h3><p>Errors that are new at every step heat by Σ|δF|²·h/2m, the antisymmetric part of the Jacobian through the work it does; half of it shows in the kinetic energy. In runs of this length modes within {:.0} cm⁻¹ count as one: where they are sharper, the curl's part is too large. The derivation, and where it fails, is in docs/drift.md.</p>",
-        resolution_per_cm(found.planned_ps)
+        "<h3>How the force errors become drift</h3><p>Errors that are new at every step heat by Σ|δF|²·h/2m, the antisymmetric part of the Jacobian through pairs of normal modes that are close in frequency; half of it shows in the kinetic energy. The curl's part is for modes {narrow} to {wide} cm⁻¹ wide, which was not measured. The derivation, and where it fails, is in docs/drift.md.</p>"
     ) + &table(&head, rows)
 }
 
@@ -170,7 +169,7 @@ pub(crate) fn against(runs: &[Compared]) -> String {
     }
     let error = |run: &Compared| if run.measured.n > 1 { run.measured.standard_error() } else { 0.0 };
     let ends = |run: &Compared| [run.measured.mean - error(run), run.measured.mean + error(run)];
-    let predicted = |run: &Compared| run.predicted.total_mev_per_atom_per_ps();
+    let predicted = |run: &Compared| run.predicted.middle_mev_per_atom_per_ps();
     // From hundredths to thousands in one picture; what cools, and what nothing is predicted for, is on the edge.
     let positive = |value: &f64| *value > 0.0;
     let all_predicted: Vec<f64> = runs.iter().map(predicted).filter(positive).collect();
@@ -200,5 +199,5 @@ pub(crate) fn against(runs: &[Compared]) -> String {
             }),
         );
     }
-    plot.figure("Measured against predicted heating; bars are standard errors over replicas. Runs that cool stand on the lower edge.")
+    plot.figure("Measured against predicted heating (the middle between the two widths of modes); bars are standard errors over replicas. Runs that cool stand on the lower edge.")
 }

@@ -155,7 +155,7 @@ fn molecules(found: &StructureMap) -> String {
         }
         let heating = m.heating_mev_per_atom_per_ps.map_or("–".into(), |h| format!("{h:.2}"));
         out += &shaded(4, &|_| heating.clone());
-        let predicted = m.predicted.map_or("–".into(), |p| short(p.total_mev_per_atom_per_ps()));
+        let predicted = m.predicted.map_or("–".into(), |p| short(p.middle_mev_per_atom_per_ps()));
         let broken = m.broken_ps.map_or(String::new(), |ps| format!("{ps:.2} ps"));
         let _ = writeln!(out, "<td>{}</td><td>{}</td></tr>", predicted, m.ended.as_ref().unwrap_or(&broken));
     }
