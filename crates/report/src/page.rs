@@ -5,6 +5,7 @@ use crate::plot::escape;
 use crate::record::{Judgement, Record};
 use crate::sections::{drift, map, section, table};
 use std::fmt::Write;
+use std::path::Path;
 
 pub(crate) const STYLE: &str = include_str!("../assets/style.css");
 const VIEWER: &str = include_str!("../assets/3Dmol-min.js");
@@ -13,8 +14,12 @@ const LICENCE: &str = include_str!("../assets/3Dmol-LICENSE");
 
 /// The page of these results, in their order.
 pub fn html(records: &[(String, Record)]) -> String {
-    let mut models: Vec<&str> = records.iter().map(|(_, record)| record.provenance.model.as_str()).collect();
-    models.retain(|model| !model.is_empty());
+    // Without the folders of the machine it was made on: the whole path stands with each result.
+    let mut models: Vec<_> = records
+        .iter()
+        .filter_map(|(_, record)| Path::new(&record.provenance.model).file_name())
+        .map(|name| name.to_string_lossy())
+        .collect();
     models.dedup();
     let question = match models[..] {
         [] => "What do the trajectories show?".to_string(),

@@ -39,10 +39,12 @@ impl Axis {
         Self { low: 0.0, high: axis.high.max(f64::MIN_POSITIVE), ..axis }
     }
 
-    /// A logarithmic axis over all positive values.
+    /// A logarithmic axis over all positive values, long enough for two of 1, 2, 5, 10, ….
     pub fn logarithmic(label: &str, values: impl IntoIterator<Item = f64>) -> Self {
         let logs = values.into_iter().filter(|value| *value > 0.0).map(f64::log10);
-        Self { logarithmic: true, ..Self::over(label, logs) }
+        let axis = Self::over(label, logs);
+        let missing = (0.8 - (axis.high - axis.low)).max(0.0);
+        Self { low: axis.low - 0.5 * missing, high: axis.high + 0.5 * missing, logarithmic: true, ..axis }
     }
 
     fn place(&self, value: f64) -> f64 {
@@ -61,18 +63,14 @@ impl Axis {
             }
             let powers = (self.low.floor() as i32..=self.high.ceil() as i32).map(|power| 10f64.powi(power));
             let ticks = powers.flat_map(|power| [1.0, 2.0, 5.0].map(|m| m * power));
-            let ticks: Vec<f64> =
-                ticks.filter(|tick| (self.low..=self.high).contains(&tick.log10())).collect();
-            if ticks.len() > 1 {
-                return ticks;
-            }
+            return ticks.filter(|tick| (self.low..=self.high).contains(&tick.log10())).collect();
         }
         let raw = (self.high - self.low) / 5.0;
         let power = 10f64.powf(raw.log10().floor());
         let step =
             [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= raw).unwrap_or(raw);
         let ticks = (self.low / step).ceil() as i64..=(self.high / step).floor() as i64;
-        ticks.map(|k| k as f64 * step).map(|t| if self.logarithmic { 10f64.powf(t) } else { t }).collect()
+        ticks.map(|k| k as f64 * step).collect()
     }
 }
 
@@ -284,6 +282,7 @@ mod tests {
         assert_eq!(axis.ticks(), [0.0, 5.0, 10.0]);
         assert_eq!(Axis::logarithmic("", [1.0, 1000.0]).ticks(), [1.0, 10.0, 100.0, 1000.0]);
         assert_eq!(Axis::logarithmic("", [0.3, 3.0]).ticks(), [0.5, 1.0, 2.0]);
+        assert_eq!(Axis::logarithmic("", [0.4708, 0.4713]).ticks(), [0.2, 0.5, 1.0]);
         // Nothing, or one value, still makes an axis.
         assert!(!Axis::over("", []).ticks().is_empty() && !Axis::over("", [3.0]).ticks().is_empty());
     }
