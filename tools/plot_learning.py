@@ -22,14 +22,15 @@ STYLES = {
     "4x64": ("#0072b2", "--", "4 × 64, from scratch"),
     "6x96": ("#d55e00", "--", "6 × 96, from scratch"),
     "6x128": ("#777777", "--", "6 × 128, from scratch"),
-    "built-in": ("#e69f00", "-", "built-in (6 × 96), first run"),
-    "continued": ("#009e73", "-", "second run"),
-    "continued-2": ("#cc79a7", "-", "third run"),
-    "continued-3": ("#56b4e9", "-", "fourth run, its beginning"),
-    "continued-4": ("#000000", "-", "fifth run"),
-    "continued-5": ("#0072b2", "-", "sixth and seventh run, their beginnings"),
-    "continued-6": ("#0072b2", "-", None),
-    "continued-7": ("#d55e00", "-", "eighth run, with new species"),
+    "a": ("#e69f00", "-", "built-in (6 × 96), run a"),
+    "b": ("#009e73", "-", "run b"),
+    "c": ("#cc79a7", "-", "run c"),
+    "d": ("#56b4e9", "-", "run d"),
+    "e": ("#000000", "-", "run e"),
+    "f": ("#0072b2", "-", "runs f and g"),
+    "g": ("#0072b2", "-", None),
+    "h": ("#d55e00", "-", "run h, with new species"),
+    "i": ("#009e73", "-", "run i, with the equivariance error in the loss"),
 }
 
 

@@ -1,23 +1,21 @@
 //! The rotation that brings one set of points closest to another (Horn, J. Opt. Soc. Am. A 4, 629, 1987).
 //!
-//! Of M = Σ_i w_i a_i b_iᵀ, both sets from their weighted centroids, a symmetric 4 × 4 matrix is made whose eigenvector
-//! of the largest eigenvalue is the quaternion of the rotation R with Σ w_i |R a_i − b_i|² least. Never a reflection.
+//! Of M = Σ_i a_i b_iᵀ, both sets from their centroids, a symmetric 4 × 4 matrix is made whose eigenvector of the largest
+//! eigenvalue is the quaternion of the rotation R with Σ |R a_i − b_i|² least. Never a reflection.
 
 use crate::rotation::Rotation;
 use nalgebra::{Matrix3, Matrix4, SymmetricEigen, Vector3};
 
-/// The rotation that brings `points` closest to `onto`, both from their weighted centroids.
-///
-/// `weights`: positive, one per point; masses where motion is to be told from rotation. Any unit of length.
+/// The rotation that brings `points` closest to `onto`, both from their centroids. Any unit of length.
 ///
 /// # Panics
 /// When the lengths differ or are zero, or a number is not finite.
-pub fn superposition(points: &[[f64; 3]], onto: &[[f64; 3]], weights: &[f64]) -> Rotation {
-    assert_eq!((points.len(), onto.len()), (weights.len(), weights.len()), "points and weights in pairs");
-    let (from, to) = (centroid(points, weights), centroid(onto, weights));
+pub fn superposition(points: &[[f64; 3]], onto: &[[f64; 3]]) -> Rotation {
+    assert_eq!(points.len(), onto.len(), "points in pairs");
+    let (from, to) = (centroid(points), centroid(onto));
     let mut m = Matrix3::zeros();
-    for ((a, b), w) in points.iter().zip(onto).zip(weights) {
-        m += *w * (Vector3::from(*a) - from) * (Vector3::from(*b) - to).transpose();
+    for (a, b) in points.iter().zip(onto) {
+        m += (Vector3::from(*a) - from) * (Vector3::from(*b) - to).transpose();
     }
     // The eigenvalue iteration does not end on NaN.
     assert!(m.iter().all(|x: &f64| x.is_finite()), "points are not finite: {m}");
@@ -44,25 +42,22 @@ pub fn superposition(points: &[[f64; 3]], onto: &[[f64; 3]], weights: &[f64]) ->
 /// # Panics
 /// When the lengths differ or are zero.
 pub fn rmsd(a: &[[f64; 3]], b: &[[f64; 3]]) -> f64 {
-    let weights = vec![1.0; a.len()];
     if !a.iter().chain(b).flatten().all(|x| x.is_finite()) {
         return f64::NAN;
     }
     let centred = |points: &[[f64; 3]]| -> Vec<[f64; 3]> {
-        let centre = centroid(points, &weights);
+        let centre = centroid(points);
         points.iter().map(|r| (Vector3::from(*r) - centre).into()).collect()
     };
-    let rotation = superposition(a, b, &weights);
+    let rotation = superposition(a, b);
     let (mut a, b) = (centred(a), centred(b));
     rotation.apply(&mut a);
     let squares = a.iter().flatten().zip(b.iter().flatten()).map(|(a, b)| (a - b).powi(2));
     (squares.sum::<f64>() / a.len() as f64).sqrt()
 }
 
-/// The weighted centroid.
-fn centroid(points: &[[f64; 3]], weights: &[f64]) -> Vector3<f64> {
-    let total: f64 = weights.iter().sum();
-    points.iter().zip(weights).map(|(r, w)| *w * Vector3::from(*r)).sum::<Vector3<f64>>() / total
+fn centroid(points: &[[f64; 3]]) -> Vector3<f64> {
+    points.iter().map(|r| Vector3::from(*r)).sum::<Vector3<f64>>() / points.len() as f64
 }
 
 #[cfg(test)]
@@ -73,21 +68,20 @@ mod tests {
     #[test]
     fn a_turned_and_moved_molecule_is_turned_back_and_a_mirror_image_is_not() {
         let points = [[0.0, 0.1, -0.2], [1.1, 0.3, 0.0], [0.4, 1.3, 0.9], [-0.8, 0.2, 1.2], [0.3, -2.0, 0.4]];
-        let weights = [1.0, 16.0, 12.0, 1.0, 14.0];
         let mut generator = RandomStream { seed: 1, purpose: Purpose::Analysis, replica: 0 }.at_step(0);
         for _ in 0..20 {
             let rotation = Rotation::random(&mut generator);
             let mut turned = points;
             rotation.apply(&mut turned);
             turned.iter_mut().for_each(|r| r[0] += 7.0);
-            let found = superposition(&turned, &points, &weights);
+            let found = superposition(&turned, &points);
             let (product, identity) = (found.after(&rotation), Rotation::IDENTITY);
             let pairs = product.matrix().as_flattened().iter().zip(identity.matrix().as_flattened());
             let worst = pairs.map(|(a, b)| (a - b).abs());
-            // Rounding of sums of a few hundred u Å².
+            // Rounding of sums of a few Å².
             assert!(worst.fold(0.0, f64::max) < 1e-13);
             let mirrored = points.map(|[x, y, z]| [x, y, -z]);
-            assert!((superposition(&mirrored, &points, &weights).determinant() - 1.0).abs() < 1e-14);
+            assert!((superposition(&mirrored, &points).determinant() - 1.0).abs() < 1e-14);
         }
     }
 
@@ -117,7 +111,7 @@ mod tests {
     }
 
     fn centred(points: &[[f64; 3]]) -> Vec<[f64; 3]> {
-        let centre = centroid(points, &[1.0; 4]);
+        let centre = centroid(points);
         points.iter().map(|r| (Vector3::from(*r) - centre).into()).collect()
     }
 

@@ -14,8 +14,7 @@
 //! Energies and forces that are both in the same wrong unit agree: [`force_size`] looks at the forces alone.
 
 use crate::Record;
-use mdet_core::Rotation;
-use nalgebra::{Matrix4, SymmetricEigen};
+use mdet_core::superposition::superposition;
 use std::collections::HashMap;
 
 /// Frames kept of a molecule, and molecules: what follows costs less than reading a file.
@@ -190,7 +189,7 @@ struct Pair {
 /// Each frame with its nearest neighbour.
 fn nearest_pairs(samples: &[Sample]) -> Vec<Pair> {
     let pair = |(a, b): (&Sample, &Sample)| {
-        let turn = aligning(&b.positions, &a.positions);
+        let turn = superposition(&b.positions, &a.positions);
         let (mut positions, mut forces) = (b.positions.clone(), b.forces.clone());
         turn.apply(&mut positions);
         turn.apply(&mut forces);
@@ -216,54 +215,4 @@ fn centred(positions: &[[f64; 3]]) -> Vec<[f64; 3]> {
     let n = positions.len() as f64;
     let mean: [f64; 3] = std::array::from_fn(|k| positions.iter().map(|r| r[k]).sum::<f64>() / n);
     positions.iter().map(|r| std::array::from_fn(|k| r[k] - mean[k])).collect()
-}
-
-/// The rotation that brings `from`, turned about the origin, closest to `onto` in the sum of squared distances.
-///
-/// The quaternion is the eigenvector of Horn's 4 × 4 matrix with the largest eigenvalue (J. Opt. Soc. Am. A 4, 629,
-/// 1987). Both are centred already and finite, one `[x, y, z]` per atom; mirror images stay apart.
-fn aligning(from: &[[f64; 3]], onto: &[[f64; 3]]) -> Rotation {
-    let mut s = [[0.0; 3]; 3];
-    for (a, b) in from.iter().zip(onto) {
-        for i in 0..3 {
-            for j in 0..3 {
-                s[i][j] += a[i] * b[j];
-            }
-        }
-    }
-    let [[xx, xy, xz], [yx, yy, yz], [zx, zy, zz]] = s;
-    #[rustfmt::skip]
-    let horn = Matrix4::new(
-        xx + yy + zz, yz - zy,      zx - xz,      xy - yx,
-        yz - zy,      xx - yy - zz, xy + yx,      zx + xz,
-        zx - xz,      xy + yx,      yy - xx - zz, yz + zy,
-        xy - yx,      zx + xz,      yz + zy,      zz - xx - yy,
-    );
-    let SymmetricEigen { eigenvectors, eigenvalues } = SymmetricEigen::new(horn);
-    let quaternion = eigenvectors.column(eigenvalues.imax());
-    Rotation::from_quaternion(std::array::from_fn(|k| quaternion[k]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use mdet_core::{Purpose, RandomStream};
-
-    #[test]
-    fn alignment_finds_the_rotation_that_was_applied() {
-        let onto = [[1.0, 0.2, -0.3], [-0.7, 1.1, 0.4], [0.1, -1.4, 0.9], [-0.4, 0.1, -1.0]];
-        let mut generator = RandomStream { seed: 5, purpose: Purpose::Analysis, replica: 0 }.at_step(0);
-        for _ in 0..20 {
-            let rotation = Rotation::random(&mut generator);
-            let mut from = onto;
-            rotation.apply_inverse(&mut from);
-            let found = aligning(&from, &onto);
-            for (a, b) in found.matrix().iter().flatten().zip(rotation.matrix().iter().flatten()) {
-                // Eigenvectors of a matrix whose largest eigenvalue is alone: a few roundings.
-                assert!((a - b).abs() < 1e-12, "{found:?} {rotation:?}");
-            }
-        }
-        let mirrored = onto.map(|[x, y, z]| [x, y, -z]);
-        assert!((aligning(&mirrored, &onto).determinant() - 1.0).abs() < 1e-12);
-    }
 }

@@ -1,7 +1,7 @@
 //! Loss and gradient of a batch, on many threads with a result that does not depend on how many.
 //!
-//! The samples are dealt to a fixed number of slots by size; a slot's samples are summed one after another, and the
-//! slots' gradients in their order.
+//! The samples are dealt to a fixed number of slots by size, copies that are compared with each other as one; a slot's
+//! samples are summed one after another, and the slots' gradients in their order.
 //!
 //! Within a slot, structures of like size are evaluated in groups of a bounded number of edge rows, so that neither
 //! memory nor Σ N³ of what is evaluated at once grows with the batch: it is that of a group, or of the largest structure.
