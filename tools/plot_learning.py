@@ -17,7 +17,7 @@ matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "mdet"})
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
-# Okabe and Ito's colours; runs that are no part of the built-in model are dashed.
+# Okabe and Ito's colours and a brown; runs that are no part of the built-in model are dashed.
 STYLES = {
     "4x64": ("#0072b2", "--", "4 × 64, from scratch"),
     "6x96": ("#d55e00", "--", "6 × 96, from scratch"),
@@ -30,7 +30,7 @@ STYLES = {
     "f": ("#0072b2", "-", "runs f and g"),
     "g": ("#0072b2", "-", None),
     "h": ("#d55e00", "-", "run h, with new species"),
-    "i": ("#009e73", "-", "run i, with the equivariance error in the loss"),
+    "i": ("#8a6d00", "-", "run i, with the equivariance error in the loss"),
 }
 
 
