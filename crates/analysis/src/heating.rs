@@ -37,8 +37,8 @@ pub struct PredictedHeating {
     pub curl_mev_per_atom_per_ps: Option<[f64; 2]>,
 }
 
-/// Widths Γ/2πc of modes, cm⁻¹, between which the curl's heating is predicted: those of molecules in the gas phase at
-/// hundreds of K, as far as is known. They are not measured.
+/// Widths Γ/2πc of modes, cm⁻¹, between which the curl's heating is predicted. They are assumed: the few runs that tell
+/// (docs/drift.md) agree with them.
 pub const CURL_WIDTHS_PER_CM: [f64; 2] = [0.5, 5.0];
 
 impl PredictedHeating {
