@@ -235,6 +235,9 @@ fn judgements_write_results_that_name_the_model_and_the_command() {
     assert!(!page.contains(" src=") && !page.contains("<link"));
     assert_refused(here, &report, "--overwrite");
     assert_refused(here, &["report", "water.xyz", "-o", "other.html"], "expected a result file of mdet");
+    // Of another schema only the number is looked at.
+    std::fs::write(here.join("old.json"), r#"{"schema": 1, "provenance": 7}"#).unwrap();
+    assert_refused(here, &["report", "old.json", "-o", "other.html"], "another version of mdet (schema 1");
     assert_refused(
         here,
         &["judge", "drift", "built-in", "water.xyz", "--time", "1fs", "-o", "x.json"],

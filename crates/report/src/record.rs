@@ -105,13 +105,19 @@ pub enum RecordError {
         source: serde_json::Error,
     },
     /// Its fields mean something else.
-    #[error("{}: expected schema {SCHEMA}, found {found}", path.display())]
+    #[error("{}: made by another version of mdet (schema {found}, this one reads {SCHEMA}): make it again", path.display())]
     Schema {
         /// The file.
         path: PathBuf,
         /// The schema found.
         found: u32,
     },
+}
+
+/// The one field that every schema has.
+#[derive(Deserialize)]
+struct Version {
+    schema: u32,
 }
 
 impl Record {
@@ -137,13 +143,10 @@ impl Record {
             Ok(text) => text,
             Err(source) => return Err(RecordError::Read { path, source }),
         };
-        let record: Self = match serde_json::from_str(&text) {
-            Ok(record) => record,
-            Err(source) => return Err(RecordError::Json { path, source }),
-        };
-        if record.schema != SCHEMA {
-            return Err(RecordError::Schema { path, found: record.schema });
+        // First of all: another schema's fields need not be readable.
+        match serde_json::from_str::<Version>(&text) {
+            Ok(Version { schema: found }) if found != SCHEMA => Err(RecordError::Schema { path, found }),
+            _ => serde_json::from_str(&text).map_err(|source| RecordError::Json { path, source }),
         }
-        Ok(record)
     }
 }
