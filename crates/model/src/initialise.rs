@@ -8,6 +8,7 @@ use rand::RngExt;
 use rand_distr::StandardNormal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// Which frequencies the Fourier features of the angles have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -90,6 +91,46 @@ impl Model {
             }
         }
         Ok(Self { config, card: Card::default(), values })
+    }
+}
+
+impl Model {
+    /// The same function with more layers: those behind the model's own begin as the identity, their matrices but the
+    /// last of attention and feed-forward at random, a function of `seed`; those last ones are zero, and train first.
+    ///
+    /// # Errors
+    /// When `n_layers` is out of range, or less than the model's own.
+    pub fn deepened(&self, n_layers: usize, seed: u64) -> Result<Self, ConfigError> {
+        let n_own = self.config.n_layers;
+        if n_layers < n_own {
+            let expected = format!("at least {n_own}, the model's own");
+            return Err(ConfigError { field: "n_layers", value: n_layers.to_string(), expected });
+        }
+        let config = ModelConfig { n_layers, ..self.config.clone() };
+        let mut deeper = Self::random(config, Frequencies::Integer, seed)?;
+        let (own, layout) = (Layout::new(&self.config), Layout::new(&deeper.config));
+        let own: HashMap<_, _> =
+            own.tensors().iter().map(|t| (t.name.as_str(), &self.values[t.range.clone()])).collect();
+        for tensor in layout.tensors() {
+            if let Some(values) = own.get(tensor.name.as_str()) {
+                deeper.values[tensor.range.clone()].copy_from_slice(values);
+            }
+        }
+        // A layer ends in a norm. A new one is the identity on rows that are normalised and no more, and has the scale
+        // and shift of the norm before it.
+        for (last, added) in layout.layers[n_own - 1..].iter().zip(&layout.layers[n_own..]) {
+            let zero = [&added.attention_out, &added.ffn_out.weight, &last.ffn_norm.shift];
+            for (from, to) in
+                [(&last.ffn_norm.scale, &added.ffn_norm.scale), (&last.ffn_norm.shift, &added.ffn_norm.shift)]
+            {
+                deeper.values.copy_within(from.clone(), to.start);
+            }
+            deeper.values[last.ffn_norm.scale.clone()].fill(1.0);
+            for range in zero {
+                deeper.values[range.clone()].fill(0.0);
+            }
+        }
+        Ok(deeper)
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
 use mdet_core::{ForceField, RandomStream, Structure, lowest_multiplicity};
-use mdet_model::{Frequencies, Model, ModelConfig, Molecule, Network, NetworkForceField, Tape};
+use mdet_model::{Frequencies, Layout, Model, ModelConfig, Molecule, Network, NetworkForceField, Tape};
 use rand::RngExt;
 
 fn small() -> ModelConfig {
@@ -180,6 +180,28 @@ fn a_model_file_is_read_back_bit_for_bit_and_broken_ones_are_named() {
     let foreign =
         std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/model.safetensors")).unwrap();
     assert!(error(&foreign).contains("mdet model import"));
+}
+
+#[test]
+fn a_deepened_model_has_the_same_forces() {
+    let mut model = Model::random(small(), Frequencies::Integer, 7).unwrap();
+    let layout = Layout::new(&model.config);
+    let mut generator =
+        RandomStream { seed: 1, purpose: mdet_core::Purpose::Analysis, replica: 0 }.at_step(0);
+    for value in &mut model.values[..layout.n_trainable()] {
+        *value += 0.2 * (generator.random::<f32>() - 0.5); // norms that are no identity
+    }
+    let deeper = model.deepened(4, 3).unwrap();
+    assert_eq!(deeper.config.n_layers, 4);
+    let batch = [structure(9, 2), structure(4, 1)];
+    let [own, deep] = [&model, &deeper].map(|m| forces::<f64>(&m.network().unwrap(), 1, &batch));
+    let largest = own.iter().flatten().fold(0.0_f64, |a, f| a.max(f.abs()));
+    for (own, deep) in own.iter().flatten().zip(deep.iter().flatten()) {
+        // A norm adds 1e-5 to the variance, 1, of rows that are normalised already.
+        assert!((own - deep).abs() < 1e-4 * largest, "{own} {deep}");
+    }
+    assert_eq!(model.deepened(2, 3).unwrap().values, model.values);
+    assert!(model.deepened(1, 3).unwrap_err().to_string().contains("n_layers = 1: expected at least 2"));
 }
 
 #[test]

@@ -95,7 +95,8 @@ pub struct TrainConfig {
     /// Frequencies of the Fourier features; the start model's where there is one.
     #[serde(default)]
     pub frequencies: Option<Frequencies>,
-    /// The architecture; the start model's where there is one.
+    /// The architecture; the start model's where there is one, with as many layers or more: further ones begin as the
+    /// identity, so that the first forces are the start model's.
     #[serde(default)]
     pub model: Option<ModelConfig>,
 }

@@ -53,7 +53,9 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// The model to start from is of another architecture.
-    #[error("{path}: start: this model's architecture is not the one under [model]")]
+    #[error(
+        "{path}: start: this model's architecture is not the one under [model], which may differ in n_layers only"
+    )]
     OtherArchitecture {
         /// The model file.
         path: PathBuf,

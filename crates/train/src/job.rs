@@ -4,7 +4,7 @@ use crate::coverage::Coverage;
 use crate::{ForceErrors, Ranks, TrainConfig, TrainError, validate};
 use mdet_core::{Purpose, RandomStream};
 use mdet_data::{Dataset, shared_frames};
-use mdet_model::{Card, Model, Network};
+use mdet_model::{Card, Model, ModelConfig, Network};
 use std::path::Path;
 
 /// A checked configuration with its data and its first model.
@@ -114,15 +114,16 @@ fn read_start(path: &Path) -> Result<Model, TrainError> {
     read.map_err(TrainError::model(path))
 }
 
-/// The model to begin with; the configuration gets its architecture.
+/// The model to begin with, deeper where the configuration says so; the configuration gets its architecture.
 fn first_model(config: &mut TrainConfig, start: Option<&Model>) -> Result<Model, TrainError> {
     if let Some(start) = start {
         let path = config.start.clone().unwrap_or_default();
-        match &config.model {
-            Some(model) if *model != start.config => return Err(TrainError::OtherArchitecture { path }),
-            _ => config.model = Some(start.config.clone()),
+        let model = config.model.get_or_insert_with(|| start.config.clone());
+        let n_layers = model.n_layers;
+        if *model != (ModelConfig { n_layers, ..start.config.clone() }) {
+            return Err(TrainError::OtherArchitecture { path });
         }
-        return Ok(start.clone());
+        return Ok(start.deepened(n_layers, config.seed).map_err(crate::ConfigError::from)?);
     }
     let (Some(model), Some(frequencies)) = (&config.model, config.frequencies) else {
         return Err(crate::ConfigError::NoModel.into());

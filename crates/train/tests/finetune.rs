@@ -151,3 +151,27 @@ fn another_architecture_than_the_start_models_is_refused() {
     let error = Job::prepare(config).unwrap_err();
     assert!(matches!(error, TrainError::OtherArchitecture { .. }), "{error}");
 }
+
+#[test]
+fn a_deeper_model_than_the_start_model_trains_its_new_layers() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), &[]);
+    let start = Job::prepare(config.clone()).unwrap().model;
+    let deeper = ModelConfig { n_layers: start.config.n_layers + 2, ..start.config.clone() };
+    let job = Job::prepare(TrainConfig { model: Some(deeper.clone()), ..config }).unwrap();
+    assert_eq!(job.model.config, deeper);
+    let out = folder.path().join("out");
+    job.run(&out, &Ranks::alone(), &AtomicBool::new(false), &mut |_| ()).unwrap();
+    let trained = Model::read(&out.join("model.safetensors")).unwrap();
+    let layout = Layout::new(&deeper);
+    let new =
+        layout.tensors().iter().filter(|t| t.name.starts_with(&format!("layers.{}", start.config.n_layers)));
+    for tensor in new {
+        assert_ne!(
+            trained.values[tensor.range.clone()],
+            job.model.values[tensor.range.clone()],
+            "{}",
+            tensor.name
+        );
+    }
+}
