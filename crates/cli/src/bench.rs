@@ -30,7 +30,7 @@ pub(crate) struct BenchArgs {
     /// Example: --atoms 24,87
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1000))]
     atoms: Vec<u16>,
-    /// Use no wider vectors than these, if the processor has them; the library uses what it finds.
+    /// Use no wider vectors than these, if the processor has them; with avx2, neither does the library.
     #[arg(long, value_name = "INSTRUCTIONS")]
     instructions: Option<Instructions>,
     /// Seconds for each line of the table.

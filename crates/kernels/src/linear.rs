@@ -122,15 +122,7 @@ pub fn library_product<T: Real>(
     let signed = |[row, column]: [usize; 2]| [row as isize, column as isize];
     // SAFETY: the largest index of each operand was checked above; `dst` is a unique borrow, so nothing overlaps it.
     unsafe {
-        T::gemm(
-            [m, n, k],
-            dst.as_mut_ptr(),
-            [n as isize, 1],
-            false,
-            lhs.as_ptr(),
-            signed(lhs_strides),
-            rhs.as_ptr(),
-            signed(rhs_strides),
-        );
+        let (lhs_strides, rhs_strides) = (signed(lhs_strides), signed(rhs_strides));
+        T::library_product([m, n, k], dst.as_mut_ptr(), lhs.as_ptr(), lhs_strides, rhs.as_ptr(), rhs_strides);
     }
 }

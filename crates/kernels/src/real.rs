@@ -4,7 +4,13 @@
 //! interpolation in 60-digit arithmetic. Bounds are tested over the range against `libm` in f64.
 
 use crate::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::{Backend, backend};
 use crate::vector::Vector;
+#[cfg(target_arch = "x86_64")]
+use gemm_common::gemm::gemm_basic_generic;
+#[cfg(target_arch = "x86_64")]
+use gemm_common::simd::{MixedSimd, V3};
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -78,16 +84,15 @@ pub trait Real:
     /// The back end's vector of this type.
     #[doc(hidden)]
     type Lanes<I: Isa>: Vector<Self>;
-    /// dst\[m, n\] = lhs\[m, k\] · rhs\[k, n\] (+ dst); strides are (row, column) in elements.
+    /// dst\[m, n\] = lhs\[m, k\] · rhs\[k, n\] by the `gemm` library, dst row-major; strides are (row, column) in elements.
+    /// The library uses no wider vectors than the back end.
     ///
     /// # Safety
     /// Every index reached through the strides lies inside its allocation, and dst overlaps neither operand.
     #[doc(hidden)]
-    unsafe fn gemm(
+    unsafe fn library_product(
         size: [usize; 3],
         dst: *mut Self,
-        dst_strides: [isize; 2],
-        accumulate: bool,
         lhs: *const Self,
         lhs_strides: [isize; 2],
         rhs: *const Self,
@@ -178,7 +183,7 @@ pub(crate) fn sin_cos<I: Isa, T: Real>(phase: f64) -> (T, T) {
 }
 
 macro_rules! float_methods {
-    ($float:ty) => {
+    ($float:ident, $library:ident) => {
         const ZERO: Self = 0.0;
         const ONE: Self = 1.0;
         #[inline(always)]
@@ -209,41 +214,59 @@ macro_rules! float_methods {
         fn fused_mul_add(self, b: Self, c: Self) -> Self {
             <$float>::mul_add(self, b, c)
         }
-        unsafe fn gemm(
+        unsafe fn library_product(
             [m, n, k]: [usize; 3],
             dst: *mut Self,
-            dst_strides: [isize; 2],
-            accumulate: bool,
             lhs: *const Self,
-            lhs_strides: [isize; 2],
+            [lhs_row, lhs_column]: [isize; 2],
             rhs: *const Self,
-            rhs_strides: [isize; 2],
+            [rhs_row, rhs_column]: [isize; 2],
         ) {
-            let ([dst_row, dst_column], [lhs_row, lhs_column]) = (dst_strides, lhs_strides);
-            let [rhs_row, rhs_column] = rhs_strides;
-            let one: Self = 1.0;
+            let (row, none, one) = (n as isize, gemm::Parallelism::None, 1.0);
+            // The library's own choice is AVX-512 where there is any. It is column-major: dstᵀ = rhsᵀ·lhsᵀ.
+            #[cfg(target_arch = "x86_64")]
+            if backend() == Backend::Avx2
+                && let Some(simd) = <V3 as MixedSimd<Self, Self, Self, Self>>::try_new()
+            {
+                use $library::microkernel::fma::$float::{H_M, H_N, H_UKR, MR_DIV_N, NR, UKR};
+                const LANES: usize = 32 / size_of::<$float>();
+                let (lhs, rhs) = ((rhs, rhs_row, rhs_column), (lhs, lhs_row, lhs_column));
+                // SAFETY: forwarded from the caller; `simd` says that the processor has AVX2 and FMA.
+                unsafe {
+                    gemm_basic_generic::<_, Self, LANES, { MR_DIV_N * LANES }, NR, MR_DIV_N, H_M, H_N>(
+                        simd,
+                        n,
+                        m,
+                        k,
+                        dst,
+                        row,
+                        1,
+                        false,
+                        lhs.0,
+                        lhs.1,
+                        lhs.2,
+                        rhs.0,
+                        rhs.1,
+                        rhs.2,
+                        one,
+                        one,
+                        false,
+                        false,
+                        false,
+                        |a, b, c| a * b + c,
+                        &UKR,
+                        &H_UKR,
+                        false,
+                        none,
+                    );
+                }
+                return;
+            }
             // SAFETY: forwarded from the caller.
             unsafe {
                 gemm::gemm(
-                    m,
-                    n,
-                    k,
-                    dst,
-                    dst_column,
-                    dst_row,
-                    accumulate,
-                    lhs,
-                    lhs_column,
-                    lhs_row,
-                    rhs,
-                    rhs_column,
-                    rhs_row,
-                    one,
-                    one,
-                    false,
-                    false,
-                    false,
-                    gemm::Parallelism::None,
+                    m, n, k, dst, 1, row, false, lhs, lhs_column, lhs_row, rhs, rhs_column, rhs_row, one,
+                    one, false, false, false, none,
                 );
             }
         }
@@ -252,7 +275,7 @@ macro_rules! float_methods {
 
 #[allow(clippy::excessive_precision)]
 impl Real for f32 {
-    float_methods!(f32);
+    float_methods!(f32, gemm_f32);
     type Lanes<I: Isa> = I::F32;
     // 1.5·2²³ rounds to an integer in the low bits.
     const EXP: [f32; 5] =
@@ -293,7 +316,7 @@ impl Real for f32 {
 
 #[allow(clippy::excessive_precision)]
 impl Real for f64 {
-    float_methods!(f64);
+    float_methods!(f64, gemm_f64);
     type Lanes<I: Isa> = I::F64;
     const EXP: [f64; 5] = [
         -600.0,
