@@ -31,6 +31,7 @@ STYLES = {
     "g": ("#0072b2", "-", None),
     "h": ("#d55e00", "-", "run h, with new species"),
     "i": ("#8a6d00", "-", "run i, with the equivariance error in the loss"),
+    "j": ("#5e3c99", "--", "run j, two layers more (not built in)"),
 }
 
 

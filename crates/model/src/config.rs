@@ -70,9 +70,9 @@ impl ModelConfig {
         }
     }
 
-    /// The built-in model's architecture: 8 layers of width 96 with 6 heads.
+    /// The built-in model's architecture: 6 layers of width 96 with 6 heads.
     pub fn built_in() -> Self {
-        Self { n_layers: 8, width: 96, n_heads: 6, n_gaussians: 64, n_frequencies: 6, ..Self::published() }
+        Self { n_layers: 6, width: 96, n_heads: 6, n_gaussians: 64, n_frequencies: 6, ..Self::published() }
     }
 
     /// Channels per attention head.
