@@ -85,7 +85,7 @@ pub trait Real:
     #[doc(hidden)]
     type Lanes<I: Isa>: Vector<Self>;
     /// dst\[m, n\] = lhs\[m, k\] · rhs\[k, n\] by the `gemm` library, dst row-major; strides are (row, column) in elements.
-    /// The library uses no wider vectors than the back end.
+    /// Where the back end is AVX2, so is the library's; else it takes what it finds.
     ///
     /// # Safety
     /// Every index reached through the strides lies inside its allocation, and dst overlaps neither operand.
