@@ -191,6 +191,12 @@ fn describe(job: &Job, ranks: &Ranks) {
             config.equivariance_weight
         );
     }
+    if config.antisymmetry_weight > 0.0 {
+        println!(
+            "loss          plus {} times the antisymmetric error, of a displaced copy of each structure",
+            config.antisymmetry_weight
+        );
+    }
     if ranks.size() > 1 {
         println!("processes     {}, with a share of every step each", ranks.size());
     }

@@ -6,7 +6,12 @@ use mdet_core::constants::{BOHR_IN_ANGSTROM, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM
 use mdet_core::{Purpose, RandomStream, Rotation};
 use mdet_data::{Dataset, Labelled};
 use mdet_model::Molecule;
-use rand::RngExt;
+use rand::{Rng, RngExt};
+use rand_distr::StandardNormal;
+
+/// Standard deviation of a probe's displacement in each coordinate, Bohr: small enough for the forces to be linear in it,
+/// large enough for f32 to tell what it does to them.
+pub(crate) const PROBE_BOHR: f64 = 3e-4;
 
 /// A labelled structure in the units of the weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +54,16 @@ impl Sample {
         Molecule { numbers, positions_bohr, charge: *charge, multiplicity: *multiplicity }
     }
 
+    /// The structure with every coordinate displaced by a normal number of standard deviation [`PROBE_BOHR`]. Its labels
+    /// stay those of the place it came from.
+    fn probe(&self, generator: &mut impl Rng) -> Self {
+        let mut probe = self.clone();
+        for coordinate in probe.positions_bohr.as_flattened_mut() {
+            *coordinate += PROBE_BOHR * generator.sample::<f64, _>(StandardNormal);
+        }
+        probe
+    }
+
     /// Edge rows it takes in a batch: N².
     pub fn n_edges(&self) -> usize {
         self.numbers.len() * self.numbers.len()
@@ -58,9 +73,9 @@ impl Sample {
 /// One rank's share of a step's samples.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Share {
-    /// The rank's own.
+    /// The rank's own: of each structure its copies and, where asked for, its probe.
     pub samples: Vec<Sample>,
-    /// Atoms of all ranks' samples together.
+    /// Atoms of all ranks' copies together.
     pub n_atoms: usize,
 }
 
@@ -79,6 +94,8 @@ pub struct Batches<'a> {
     dataset: &'a Dataset,
     structures_per_step: usize,
     copies: usize,
+    /// Whether a displaced copy of the first of them follows.
+    probe: bool,
     curriculum_steps: u64,
     seed: u64,
     /// Fewest and most atoms of a structure; found out for a curriculum only.
@@ -106,7 +123,24 @@ impl<'a> Batches<'a> {
         } else {
             [0, 0]
         };
-        Self { dataset, structures_per_step, copies, curriculum_steps, seed, sizes, order: None }
+        Self {
+            dataset,
+            structures_per_step,
+            copies,
+            probe: false,
+            curriculum_steps,
+            seed,
+            sizes,
+            order: None,
+        }
+    }
+
+    /// Adds after the copies of each structure, where `probe` is true, the displaced one that
+    /// [`StructureTerms::antisymmetry_weight`](crate::StructureTerms) asks for.
+    #[must_use]
+    pub fn with_probe(mut self, probe: bool) -> Self {
+        self.probe = probe;
+        self
     }
 
     /// The samples of a step, counted from 0.
@@ -126,13 +160,19 @@ impl<'a> Batches<'a> {
         by_size.sort_by_key(|&place| n_atoms(&structures[place]));
         let mut is_own = vec![false; structures.len()];
         by_size.into_iter().skip(ranks.rank()).step_by(ranks.size()).for_each(|place| is_own[place] = true);
-        let mut samples = Vec::with_capacity((self.structures_per_step * self.copies).div_ceil(ranks.size()));
-        for (&index, is_own) in structures.iter().zip(is_own) {
+        let n_samples = self.structures_per_step * (self.copies + usize::from(self.probe));
+        let mut samples = Vec::with_capacity(n_samples.div_ceil(ranks.size()));
+        for (place, (&index, is_own)) in structures.iter().zip(is_own).enumerate() {
             let rotations: Vec<Rotation> =
                 (0..self.copies).map(|_| Rotation::random_or_reflection(&mut generator)).collect();
             if is_own {
                 let structure = self.dataset.get(index);
+                let first = samples.len();
                 samples.extend(rotations.iter().map(|rotation| Sample::new(&structure, rotation)));
+                if self.probe {
+                    let mut generator = RandomStream { replica: 1 + place as u32, ..stream }.at_step(step);
+                    samples.push(samples[first].probe(&mut generator));
+                }
             }
         }
         Share { samples, n_atoms: self.copies * structures.iter().map(n_atoms).sum::<usize>() }

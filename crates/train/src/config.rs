@@ -51,6 +51,12 @@ pub struct TrainConfig {
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     pub equivariance_weight: f64,
+    /// Weight in the loss of the antisymmetric part A of the force Jacobian, which has no potential and heats: of
+    /// ‖A‖ / √(3N) times 0.1 Å, sampled by a displaced copy of every structure without labels of its own. 0 as published;
+    /// `rounding` must be `none`, since differences of forces do not survive it.
+    #[serde(default)]
+    #[schemars(range(min = 0.0))]
+    pub antisymmetry_weight: f64,
     /// Optimiser steps in all.
     #[schemars(range(min = 1))]
     pub n_steps: u64,
@@ -241,6 +247,7 @@ impl TrainConfig {
             structures_per_step: 125,
             copies: 2,
             equivariance_weight: 0.0,
+            antisymmetry_weight: 0.0,
             n_steps: 2000,
             curriculum_steps: 0,
             warmup_steps: 100,
@@ -292,6 +299,18 @@ impl TrainConfig {
                 self.equivariance_weight,
                 !(0.0..f64::INFINITY).contains(&self.equivariance_weight),
                 "a finite number, at least 0",
+            ),
+            (
+                "antisymmetry_weight",
+                self.antisymmetry_weight,
+                !(0.0..f64::INFINITY).contains(&self.antisymmetry_weight),
+                "a finite number, at least 0",
+            ),
+            (
+                "antisymmetry_weight",
+                self.antisymmetry_weight,
+                self.antisymmetry_weight > 0.0 && self.rounding != Rounding::None,
+                "0 where `rounding` is not \"none\"",
             ),
             (
                 "hold_out",

@@ -27,7 +27,7 @@ pub use batch::{Batches, Sample, Share};
 pub use checkpoint::CheckpointError;
 pub use config::{ConfigError, OptimiserName, Rounding, Schedule, TrainConfig, Trained};
 pub use error::TrainError;
-pub use gradient::BatchGradient;
+pub use gradient::{BatchGradient, StructureTerms};
 pub use job::{Job, StartErrors};
 pub use loss::Loss;
 pub use metrics::{Metrics, Progress, read_metrics};

@@ -11,7 +11,8 @@
 //! gradients mean about the same for each.
 
 use crate::Sample;
-use mdet_core::constants::HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM;
+use crate::batch::PROBE_BOHR;
+use mdet_core::constants::{BOHR_IN_ANGSTROM, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM};
 use mdet_kernels::Real;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -116,6 +117,38 @@ pub(crate) fn add_equivariance_error<T: Real>(
         }
     }
     weight * error / n_atoms as f64
+}
+
+/// Displacement at which the antisymmetric part's force counts, Bohr: 0.1 Å.
+const COUNTED_AT_BOHR: f64 = 0.1 / BOHR_IN_ANGSTROM;
+
+/// `weight` times the antisymmetric error of a structure, times `share`; adds its derivative by the forces to `dhere` and
+/// `dprobe`. With J the force Jacobian, d the probe's displacement and ε its standard deviation, the error is
+/// ‖(J − Jᵀ)d‖ / 2ε√(3N) times 0.1 Å: the force per coordinate that has no potential, 0.1 Å from the geometry. Its mean square
+/// over d is ‖(J − Jᵀ)/2‖² / 3N times (0.1 Å)².
+///
+/// `at_here`, `at_probe`, `transposed`: forces of structure and probe, and Jᵀd; `[atoms, 3]` row-major, Hartree/Bohr. The
+/// derivative takes Jᵀd as given: over random d that is about half of the whole, whose other half, through Jᵀd, is the
+/// same with the indices of J exchanged.
+pub(crate) fn add_antisymmetric_error<T: Real>(
+    weight: f64,
+    [at_here, at_probe]: [&[T]; 2],
+    transposed: &[f64],
+    share: f64,
+    [dhere, dprobe]: [&mut [T]; 2],
+) -> f64 {
+    let len = transposed.len() as f64;
+    let error = |k: usize| at_probe[k].to_f64() - at_here[k].to_f64() - transposed[k];
+    let norm = (0..transposed.len()).map(|k| error(k) * error(k)).sum::<f64>().sqrt();
+    let scale = weight * share * COUNTED_AT_BOHR / (2.0 * PROBE_BOHR * len.sqrt());
+    if norm > 0.0 {
+        for k in 0..transposed.len() {
+            let slope = T::from_f64(scale * error(k) / norm);
+            dprobe[k] += slope;
+            dhere[k] -= slope;
+        }
+    }
+    scale * norm
 }
 
 #[cfg(test)]

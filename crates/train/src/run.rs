@@ -9,8 +9,8 @@ use crate::gradient::BatchGradient;
 use crate::job::evenly_spaced;
 use crate::metrics::{Metrics, Window};
 use crate::{
-    Batches, ConfigError, Job, Matrix, Optimiser, OptimiserName, Progress, Ranks, Sample, TrainConfig,
-    TrainError, Trained, clip_to_norm, learning_rate, validate,
+    Batches, ConfigError, Job, Matrix, Optimiser, OptimiserName, Progress, Ranks, Sample, StructureTerms,
+    TrainConfig, TrainError, Trained, clip_to_norm, learning_rate, validate,
 };
 use mdet_data::composition;
 use mdet_model::{Layout, Model, Network, Tape, Tensor, ValidationError};
@@ -59,10 +59,16 @@ impl Job {
         run.measure_start(report)?;
         let (n_structures, copies) = (config.structures_per_step, config.copies);
         let mut batches =
-            Batches::new(&self.dataset, n_structures, copies, config.curriculum_steps, config.seed);
+            Batches::new(&self.dataset, n_structures, copies, config.curriculum_steps, config.seed)
+                .with_probe(config.antisymmetry_weight > 0.0);
         let (objective, rounding) = (config.loss, config.rounding.into());
-        let mut gradient = BatchGradient::new(&run.network, objective, rounding, config.trained)
-            .with_equivariance(config.equivariance_weight, copies);
+        let mut gradient = BatchGradient::new(&run.network, objective, rounding, config.trained).with_terms(
+            StructureTerms {
+                copies,
+                equivariance_weight: config.equivariance_weight,
+                antisymmetry_weight: config.antisymmetry_weight,
+            },
+        );
         let mut window = Window::new();
         let mut last_checkpoint = Instant::now();
         while run.optimiser.n_steps < config.n_steps && !ranks.any(stop.load(Ordering::Relaxed)) {

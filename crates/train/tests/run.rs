@@ -5,10 +5,13 @@
 mod common;
 
 use common::config;
+use mdet_core::constants::BOHR_IN_ANGSTROM;
 use mdet_data::{Dataset, ReadOptions};
+use mdet_kernels::Real;
 use mdet_model::{Frequencies, Model, Network, Tape};
 use mdet_train::{
-    BatchGradient, Batches, Loss, Ranks, Schedule, TrainConfig, TrainError, Trained, learning_rate, train,
+    BatchGradient, Batches, Loss, Ranks, Rounding, Sample, Schedule, Share, StructureTerms, TrainConfig,
+    TrainError, Trained, learning_rate, train,
 };
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -129,12 +132,15 @@ fn the_equivariance_error_in_the_loss_is_that_of_the_networks_forces_and_has_its
     let share = Batches::new(&data, 6, COPIES, 0, 1).share_at_step(0, &Ranks::alone());
     let model = Model::random(config.model.unwrap(), Frequencies::Integer, 1).unwrap();
     let mut network: Network<f64> = model.network().unwrap();
-    let compute = |network: &Network<f64>, weight| {
-        let mut gradient = BatchGradient::new(network, Loss::Euclidean, rounding, Trained::All)
-            .with_equivariance(weight, COPIES);
-        let (loss, gradient) = gradient.compute(network, &share.samples, share.n_atoms);
-        (loss, gradient.to_vec())
-    };
+    let compute =
+        |network: &Network<f64>, weight| {
+            let mut gradient =
+                BatchGradient::new(network, Loss::Euclidean, rounding, Trained::All).with_terms(
+                    StructureTerms { copies: COPIES, equivariance_weight: weight, antisymmetry_weight: 0.0 },
+                );
+            let (loss, gradient) = gradient.compute(network, &share.samples, share.n_atoms);
+            (loss, gradient.to_vec())
+        };
     let mut error = 0.0;
     for copies in share.samples.chunks(COPIES) {
         let turned_back: Vec<Vec<[f64; 3]>> = copies
@@ -157,19 +163,96 @@ fn the_equivariance_error_in_the_loss_is_that_of_the_networks_forces_and_has_its
     let (without, _) = compute(&network, 0.0);
     let (with, slopes) = compute(&network, 0.5);
     assert!(error > 0.0 && ((with - without) / (0.5 * error) - 1.0).abs() < 1e-9, "{with} {without} {error}");
-    // Along the gradient itself: central differences with a relative step of 1e-5.
-    let norm = slopes.iter().map(|g| g * g).sum::<f64>().sqrt();
+    let slope = slope_along(&mut network, &slopes, |network| compute(network, 0.5).0);
+    assert!((slope - 1.0).abs() < 1e-6, "{slope}");
+}
+
+/// The slope of `loss` along `gradient`, over the gradient's norm: central differences with a step of 1e-5.
+fn slope_along(network: &mut Network<f64>, gradient: &[f64], loss: impl Fn(&Network<f64>) -> f64) -> f64 {
+    let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+    let change = |network: &mut Network<f64>, by: f64| {
+        network.trainable_mut().iter_mut().zip(gradient).for_each(|(value, g)| *value += by * g / norm);
+    };
     let mut moved = |by: f64| {
-        let change = |network: &mut Network<f64>, by: f64| {
-            network.trainable_mut().iter_mut().zip(&slopes).for_each(|(value, g)| *value += by * g / norm);
-        };
-        change(&mut network, by);
-        let (loss, _) = compute(&network, 0.5);
-        change(&mut network, -by);
+        change(network, by);
+        let loss = loss(network);
+        change(network, -by);
         loss
     };
-    let found = (moved(1e-5) - moved(-1e-5)) / 2e-5;
-    assert!((found / norm - 1.0).abs() < 1e-6, "{found} and {norm}");
+    (moved(1e-5) - moved(-1e-5)) / (2e-5 * norm)
+}
+
+#[test]
+fn the_antisymmetric_error_in_the_loss_is_that_of_the_jacobian_and_has_its_gradient() {
+    let config = config();
+    let data = Dataset::read(&config.data, ReadOptions::default()).unwrap();
+    let share = Batches::new(&data, 6, 2, 0, 1).with_probe(true).share_at_step(0, &Ranks::alone());
+    let model = Model::random(config.model.unwrap(), Frequencies::Integer, 1).unwrap();
+    let mut network: Network<f64> = model.network().unwrap();
+    // What the loss compares with: Jᵀd by the exact Jacobian, at the network as it is.
+    let targets: Vec<Vec<f64>> =
+        share.samples.chunks(3).map(|samples| by_jacobian(&network, samples, true)).collect();
+    // ‖Jd − Jᵀd‖ / 2ε√(3N) times 0.1 Å, the mean over atoms, with Jd by `change`.
+    let error = |change: &dyn Fn(&[Sample]) -> Vec<f64>| -> f64 {
+        let of = |(samples, target): (&[Sample], &Vec<f64>)| {
+            let off = change(samples).iter().zip(target).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+            let share = 2.0 * samples[0].numbers.len() as f64 / share.n_atoms as f64;
+            share * (off / target.len() as f64).sqrt() / (2.0 * 3e-4)
+        };
+        0.1 / BOHR_IN_ANGSTROM * share.samples.chunks(3).zip(&targets).map(of).sum::<f64>()
+    };
+    let by_forces = |network: &Network<f64>| {
+        error(&|samples| {
+            let [at_here, at_probe] = [0, 2].map(|k| forces(network, &samples[k]));
+            at_probe.iter().zip(at_here).map(|(probe, here)| probe - here).collect()
+        })
+    };
+    let (without, _) = antisymmetric(&network, &share, 1e-12);
+    let (with, slopes) = antisymmetric(&network, &share, 0.5);
+    let found = with - without;
+    assert!(found > 0.0 && (found / (0.5 * by_forces(&network)) - 1.0).abs() < 1e-6, "{found}");
+    // Probes at a finite distance bend the forces a little.
+    let exact = error(&|samples| by_jacobian(&network, samples, false));
+    assert!((found / (0.5 * exact) - 1.0).abs() < 0.02, "{found} and {exact}");
+    // The gradient takes Jᵀd as given.
+    let slope = slope_along(&mut network, &slopes, |network| {
+        antisymmetric(network, &share, 1e-12).0 + 0.5 * by_forces(network)
+    });
+    assert!((slope - 1.0).abs() < 1e-5, "{slope}");
+    // f32, in which models are trained, sees the same.
+    let narrow: Network<f32> = model.network().unwrap();
+    let (with, narrow_slopes) = antisymmetric(&narrow, &share, 0.5);
+    let in_f32 = with - antisymmetric(&narrow, &share, 1e-12).0;
+    assert!((in_f32 / found - 1.0).abs() < 0.01, "{in_f32} and {found}");
+    let off = slopes.iter().zip(&narrow_slopes).map(|(a, &b)| (a - f64::from(b)).powi(2)).sum::<f64>();
+    let norm = slopes.iter().map(|g| g * g).sum::<f64>();
+    assert!((off / norm).sqrt() < 0.01, "{}", (off / norm).sqrt());
+}
+
+fn antisymmetric<T: Real>(network: &Network<T>, share: &Share, weight: f64) -> (f64, Vec<T>) {
+    let terms = StructureTerms { copies: 2, equivariance_weight: 0.3, antisymmetry_weight: weight };
+    let mut gradient =
+        BatchGradient::new(network, Loss::Euclidean, Default::default(), Trained::All).with_terms(terms);
+    let (loss, gradient) = gradient.compute(network, &share.samples, share.n_atoms);
+    (loss, gradient.to_vec())
+}
+
+fn forces(network: &Network<f64>, sample: &Sample) -> Vec<f64> {
+    let mut forces = vec![0.0; 3 * sample.numbers.len()];
+    network.forward(&[sample.molecule()], &mut Tape::default(), &mut forces);
+    forces
+}
+
+/// Jd of a structure's first sample, or Jᵀd, with d what leads to its last.
+fn by_jacobian(network: &Network<f64>, samples: &[Sample], transposed: bool) -> Vec<f64> {
+    let (to, from) = (&samples[samples.len() - 1].positions_bohr, &samples[0].positions_bohr);
+    let pairs = to.as_flattened().iter().zip(from.as_flattened());
+    let displacement: Vec<f64> = pairs.map(|(to, from)| to - from).collect();
+    let (n, jacobian) = (displacement.len(), network.jacobian(&samples[0].molecule()));
+    let entry = |row: usize, column: usize| {
+        if transposed { jacobian[column * n + row] } else { jacobian[row * n + column] }
+    };
+    (0..n).map(|row| (0..n).map(|column| entry(row, column) * displacement[column]).sum()).collect()
 }
 
 #[test]
@@ -195,5 +278,8 @@ fn settings_out_of_range_are_named() {
     assert!(
         wrong(|c| (c.equivariance_weight, c.copies) = (1.0, 1)).contains("copies = 1: expected at least 2")
     );
+    assert!(wrong(|c| c.antisymmetry_weight = f64::NAN).contains("antisymmetry_weight"));
+    let rounded = wrong(|c| (c.antisymmetry_weight, c.rounding) = (1.0, Rounding::All));
+    assert!(rounded.contains("antisymmetry_weight = 1: expected 0 where `rounding` is not"), "{rounded}");
     assert!(wrong(|c| c.model.as_mut().unwrap().width = 18).contains("width"));
 }

@@ -22,6 +22,7 @@ pub fn config() -> TrainConfig {
         structures_per_step: 3,
         copies: 2,
         equivariance_weight: 0.0,
+        antisymmetry_weight: 0.0,
         n_steps: 100,
         curriculum_steps: 20,
         warmup_steps: 10,
