@@ -30,8 +30,10 @@ STYLES = {
     "f": ("#0072b2", "-", "runs f and g"),
     "g": ("#0072b2", "-", None),
     "h": ("#d55e00", "-", "run h, with new species"),
-    "i": ("#8a6d00", "-", "run i, with the equivariance error in the loss"),
-    "j": ("#5e3c99", "--", "run j, two layers more (not built in)"),
+    "i": ("#8a6d00", "-", "run i, equivariance in the loss"),
+    "j": ("#5e3c99", "--", "run j, 8 layers (not built in)"),
+    "k": ("#444444", "--", "runs k, l, antisymmetry too (not built in)"),
+    "l": ("#444444", "--", None),
 }
 
 
@@ -56,7 +58,7 @@ def main(source, target):
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(which="major", color="#d5dade")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=7)
     figure.savefig(target, metadata={"Date": None})
 
 
