@@ -193,16 +193,12 @@ impl<T: Real> Network<T> {
         gradient: &mut [T],
         dpositions: Option<&mut [[f64; 3]]>,
     ) {
-        let group = &tape.group;
-        assert_eq!((dforces.len(), gradient.len()), (3 * group.n_atoms(), self.values.len()));
-        assert_eq!((molecules.len(), tape.layers.len()), (group.atoms.len(), self.config.n_layers));
-        let Tape { rounding, group, embedding, layers, scratch, readout, dx } = tape;
-        let buffers = (readout, scratch, dx, embedding);
-        let gradient = Gradient(Some(gradient));
-        self.way_back(molecules, group, rounding.backward, layers, buffers, dforces, gradient, dpositions);
+        assert_eq!(gradient.len(), self.values.len());
+        self.way_back_of(molecules, tape, dforces, Gradient(Some(gradient)), dpositions);
     }
 
-    /// The part of [`Network::backward`] that is the derivative by the positions, in about half of its time.
+    /// The part of [`Network::backward`] that is the derivative by the positions, without the products that only the
+    /// parameters' gradient needs.
     ///
     /// # Panics
     /// As [`Network::backward`].
@@ -213,11 +209,21 @@ impl<T: Real> Network<T> {
         dforces: &[T],
         dpositions: &mut [[f64; 3]],
     ) {
-        assert_eq!(dforces.len(), 3 * tape.group.n_atoms());
-        assert_eq!((molecules.len(), tape.layers.len()), (tape.group.atoms.len(), self.config.n_layers));
+        self.way_back_of(molecules, tape, dforces, Gradient(None), Some(dpositions));
+    }
+
+    fn way_back_of(
+        &self,
+        molecules: &[Molecule<'_>],
+        tape: &mut Tape<T>,
+        dforces: &[T],
+        gradient: Gradient<'_, T>,
+        dpositions: Option<&mut [[f64; 3]]>,
+    ) {
         let Tape { rounding, group, embedding, layers, scratch, readout, dx } = tape;
+        assert_eq!(dforces.len(), 3 * group.n_atoms());
+        assert_eq!((molecules.len(), layers.len()), (group.atoms.len(), self.config.n_layers));
         let buffers = (readout, scratch, dx, embedding);
-        let (gradient, dpositions) = (Gradient(None), Some(dpositions));
         self.way_back(molecules, group, rounding.backward, layers, buffers, dforces, gradient, dpositions);
     }
 
