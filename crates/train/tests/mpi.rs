@@ -18,7 +18,6 @@ const N_STEPS: u64 = 40;
 fn config() -> TrainConfig {
     TrainConfig {
         equivariance_weight: 2.0,
-        antisymmetry_weight: 0.5,
         validate_every: 5,
         n_steps: N_STEPS,
         curriculum_steps: 10,
