@@ -116,6 +116,9 @@ pub struct Accuracy {
     pub intervals_over: String,
     /// Number of different molecules.
     pub n_molecules: usize,
+    /// Structures outside of what the model was trained on; `None` where that is not known.
+    #[serde(default)]
+    pub n_outside_domain: Option<usize>,
     /// Predicted against reference components.
     pub parity: Parity,
     /// Atoms by the length of their error, meV/Å.
@@ -173,6 +176,7 @@ impl Accuracy {
             groupings: groupings(samples, by_molecule, seed),
             intervals_over: if by_molecule { "molecules" } else { "structures" }.to_string(),
             n_molecules: molecules.len(),
+            n_outside_domain: None,
             parity: parity(samples),
             error_histogram_mev_per_angstrom: error_histogram(samples),
             worst: worst(samples),

@@ -11,16 +11,16 @@
 //!
 //! Beside the measured heating stands the one that the force errors predict ([`crate::heating`]).
 //!
-//! Running means are over a tenth of the planned run. The first twentieth is left out of all of them: started from a
-//! minimum, K gives half of itself to the potential energy there.
+//! Running means are over a tenth of the time that was run. The first twentieth is left out of all of them: started from
+//! a minimum, K gives half of itself to the potential energy there.
 
 use crate::heating::PredictedHeating;
 use crate::statistics::Spread;
 use serde::{Deserialize, Serialize};
 
-/// Share of the planned run that is left out at the start.
+/// Share of the run that is left out at the start.
 const SETTLING: f64 = 0.05;
-/// Share of the planned run that a running mean is over.
+/// Share of the run that a running mean is over.
 const WINDOW: f64 = 0.1;
 /// Relative change of the mean kinetic energy that counts as a changed energy.
 const CHANGE: f64 = 0.1;
@@ -30,7 +30,7 @@ const RUNAWAY: f64 = 2.0;
 const N_POINTS: usize = 200;
 
 /// What one NVE run gave, at evenly spaced times from 0 on.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Series {
     /// Times, fs.
     pub time_fs: Vec<f64>,
@@ -107,11 +107,12 @@ pub struct Drift {
 impl ReplicaDrift {
     /// Judges one run of `n_atoms` atoms that was planned for `planned_fs` and started at a temperature.
     pub fn of(series: &Series, n_atoms: usize, planned_fs: f64, starting_temperature_k: f64) -> Self {
-        let settled = series.time_fs.iter().take_while(|&&time| time < SETTLING * planned_fs).count();
+        let run_fs = series.time_fs.last().copied().unwrap_or(0.0);
+        let settled = series.time_fs.iter().take_while(|&&time| time < SETTLING * run_fs).count();
         let (time, kinetic) = (&series.time_fs[settled..], &series.kinetic_ev[settled..]);
         let temperature = &series.temperature_k[settled..];
         let spacing = series.time_fs.get(1).copied().unwrap_or(planned_fs);
-        let window = ((WINDOW * planned_fs / spacing).round() as usize).max(1);
+        let window = ((WINDOW * run_fs / spacing).round() as usize).max(1);
         let per_atom_and_ps = |slope: f64| slope * 1e6 / n_atoms as f64;
         let kinetic_means = running_means(kinetic, window);
         let when = |departed: &dyn Fn(&f64) -> bool, means: &[f64]| {
@@ -119,7 +120,7 @@ impl ReplicaDrift {
         };
         let first = kinetic_means.first().copied().unwrap_or(f64::NAN);
         Self {
-            time_ps: series.time_fs.last().map_or(0.0, |time| time * 1e-3),
+            time_ps: run_fs * 1e-3,
             heating_mev_per_atom_per_ps: slope(time, kinetic).map(per_atom_and_ps),
             balance_mev_per_atom_per_ps: slope(time, &series.total_ev[settled..]).map(per_atom_and_ps),
             ten_percent_ps: when(&|mean| (mean / first - 1.0).abs() > CHANGE, &kinetic_means),
@@ -210,6 +211,22 @@ mod tests {
         // The first window, 0.5 to 1.5 ps, has K = 1.2 eV; a tenth more is 0.6 ps later, at 2.1 ps; 2 eV at 5.5 ps.
         assert!((drift.ten_percent_ps.unwrap() - 2.1).abs() < 0.1, "{drift:?}");
         assert!((drift.runaway_ps.unwrap() - 5.5).abs() < 0.1, "{drift:?}");
+    }
+
+    #[test]
+    fn a_run_that_ended_early_is_judged_over_the_time_that_it_had() {
+        // 2 ps of a run planned for 100 ps: the first window, 0.1 to 0.3 ps, has K = 1.04 eV; a tenth more is 0.52 ps
+        // later; 2 eV at 5 ps it never reached.
+        let mut early = heated(2e-4);
+        for series in
+            [&mut early.time_fs, &mut early.kinetic_ev, &mut early.temperature_k, &mut early.total_ev]
+        {
+            series.truncate(201);
+        }
+        let drift = ReplicaDrift::of(&early, 10, 1e5, 300.0);
+        assert!((drift.heating_mev_per_atom_per_ps.unwrap() - 20.0).abs() < 2.0, "{drift:?}");
+        assert!((drift.ten_percent_ps.unwrap() - 0.82).abs() < 0.1, "{drift:?}");
+        assert_eq!((drift.time_ps, drift.runaway_ps), (2.0, None));
     }
 
     #[test]

@@ -6,10 +6,13 @@
 //! | number | definition |
 //! |---|---|
 //! | equivariance error | mean over s, t, i of \|f_sti − f̄_i\|, in f64, where rounding is nothing |
-//! | under averaging over m | the same of the frame average 1/m Σ_{s<m} f_st, one for each base |
+//! | under averaging over m | the same of the frame average 1/m Σ_{s<m} f_st, one for each base; over the whole set times √(T/(T − 1)) |
 //! | rounding error | mean over s, t, i of \|f_sti − f_sti in f64\|, of f32 at the same rotations |
 //! | magnitude | root of the mean over i of the variance over s, t of \|f_sti\| |
 //! | angle | mean angle between f_sti and f̄_i, over atoms with \|f̄_i\| ≥ 0.1 eV/Å |
+//!
+//! The averages over the whole set are T independent ones with the mean f̄, which leaves (T − 1)/T of their variance: hence
+//! the factor. The mean of two is as far from one as from the other, so that there is no standard error below three bases.
 //!
 //! **Share per angular momentum.** As a function on the rotations f is a sum of parts that turn as Wigner's D^l;
 //! l = 0 is f̄. With the character χ_l(ω) = sin((2l+1)ω/2)/sin(ω/2) of the rotation by ω between two samples,
@@ -196,7 +199,7 @@ impl EquivarianceJudge {
         let single = rounded.as_ref().and_then(|rounded| {
             let mean = rounded.mean();
             Some(SinglePrecision {
-                error_mev_per_angstrom: rounded.deviation(per_base, |_| &mean)?,
+                error_mev_per_angstrom: rounded.averaged_error(&mean, per_base, n_bases, 1),
                 rounding_mev_per_angstrom: rounded.deviation(per_base, |k| exact.of(k))?,
             })
         });
@@ -212,7 +215,7 @@ impl EquivarianceJudge {
             n_atoms: subject.structure.n_atoms(),
             inside_domain: subject.inside_domain,
             force_mev_per_angstrom: 1e3 * mean.iter().map(norm).sum::<f64>() / mean.len() as f64,
-            error_mev_per_angstrom: exact.deviation(per_base, |_| &mean).expect("there are bases"),
+            error_mev_per_angstrom: exact.averaged_error(&mean, per_base, n_bases, 1),
             single,
             magnitude_mev_per_angstrom: exact.magnitude_deviation(),
             angle_degrees: exact.mean_angle(&mean),
@@ -297,11 +300,18 @@ impl Samples {
     }
 
     fn averaged_error(&self, mean: &[[f64; 3]], per_base: usize, n_bases: usize, m: usize) -> Spread {
-        if m == 1 {
+        if m == 1 && per_base > 1 {
             return self.deviation(per_base, |_| mean).expect("there are bases");
         }
         let base = |t: usize| mean_distance(&self.mean_of(t * per_base..t * per_base + m), mean);
-        Spread::of(&(0..n_bases).map(base).collect::<Vec<_>>()).expect("there are bases")
+        let mut errors: Vec<f64> = (0..n_bases).map(base).collect();
+        if m == per_base {
+            let own_share = (n_bases as f64 / (n_bases as f64 - 1.0)).sqrt();
+            errors.iter_mut().for_each(|error| *error *= own_share);
+            // Two are as far from their mean: one value.
+            errors.truncate(if n_bases < 3 { 1 } else { n_bases });
+        }
+        Spread::of(&errors).expect("there are bases")
     }
 
     /// Root of the mean over atoms of the variance of |f|, meV/Å.
@@ -367,4 +377,31 @@ fn characters(a: &Rotation, b: &Rotation) -> [f64; MAX_L] {
 fn mean_distance(a: &[[f64; 3]], b: &[[f64; 3]]) -> f64 {
     let distances = a.iter().zip(b).map(|(a, b)| norm(&std::array::from_fn(|axis| a[axis] - b[axis])));
     1e3 * distances.sum::<f64>() / a.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mdet_core::potentials::Morse;
+    use mdet_core::{Disturbance, Disturbed};
+
+    #[test]
+    fn averages_over_the_whole_set_are_not_compared_with_themselves() {
+        let structure = Structure::new(vec![1, 1], vec![[0.0; 3], [0.8, 0.0, 0.0]], 0, 1).unwrap();
+        let inner =
+            Morse { depth_ev: 2.0, width_per_angstrom: 1.5, length_angstrom: 1.2, bonds: vec![[0, 1]] };
+        let mut biased = Disturbed::new(inner, Disturbance::Bias(vec![[0.0, 0.0, 0.013]; 2]));
+        let mut error = |n_bases: usize, seed: u64| {
+            let set = RotationSet::Random { count: 1, seed: 0 };
+            let mut judge = EquivarianceJudge::new(Orientations::new(set, n_bases, false, seed));
+            let subject = Subject { name: "H2", class: "", inside_domain: None, structure: &structure };
+            judge.add(subject, &mut biased, None).unwrap().averaged[0].error_mev_per_angstrom
+        };
+        // Two uniform directions are 4/3 apart on average; twice their distance from the middle, times √2.
+        let mean = (0..300).map(|seed| error(2, seed).mean).sum::<f64>() / 300.0;
+        let expected = 13.0 * (4.0 / 3.0) / 2f64.sqrt();
+        // The distance has a standard deviation of √2/3: 4.3 meV/Å, of the mean 0.25; without the factor it is 8.7.
+        assert!((mean - expected).abs() < 1.0, "{mean}, expected {expected}");
+        assert!(error(2, 0).standard_error().is_infinite() && error(3, 0).standard_error().is_finite());
+    }
 }

@@ -42,7 +42,7 @@ pub struct PredictedHeating {
 pub const CURL_WIDTHS_PER_CM: [f64; 2] = [0.5, 5.0];
 
 impl PredictedHeating {
-    /// The sum of the parts, at the two widths.
+    /// The sum of the parts that were measured, at the two widths.
     pub fn totals_mev_per_atom_per_ps(&self) -> [f64; 2] {
         let others = self.orientation_mev_per_atom_per_ps + self.rounding_mev_per_atom_per_ps;
         self.curl_mev_per_atom_per_ps.unwrap_or_default().map(|curl| others + curl)
@@ -56,15 +56,15 @@ impl PredictedHeating {
 }
 
 impl std::fmt::Display for PredictedHeating {
-    /// "+0.12 to +0.52", the sum at the two widths, with the formatter's precision and sign.
+    /// "+0.12 to +0.52", the sum at the two widths, with the formatter's precision and sign; "+0.01 without the curl".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [narrow, wide] = self.totals_mev_per_atom_per_ps();
         narrow.fmt(f)?;
-        if self.curl_mev_per_atom_per_ps.is_some() {
-            f.write_str(" to ")?;
-            wide.fmt(f)?;
+        if self.curl_mev_per_atom_per_ps.is_none() {
+            return f.write_str(" without the curl");
         }
-        Ok(())
+        f.write_str(" to ")?;
+        wide.fmt(f)
     }
 }
 
@@ -173,7 +173,8 @@ mod tests {
         };
         assert_eq!(format!("{parts:+.2}"), "+0.75 to +1.50");
         assert_eq!(parts.middle_mev_per_atom_per_ps(), 1.125);
-        assert_eq!(format!("{:+.2}", PredictedHeating { curl_mev_per_atom_per_ps: None, ..parts }), "+0.50");
+        let without = PredictedHeating { curl_mev_per_atom_per_ps: None, ..parts };
+        assert_eq!(format!("{without:+.2}"), "+0.50 without the curl");
     }
 
     /// Power of a curl c between two oscillators under Langevin's noise, eV/fs, without the formula: the stationary

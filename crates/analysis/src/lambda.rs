@@ -5,7 +5,8 @@
 //! ```
 //!
 //! λ is 0 for forces with a potential, 1/√2 for a Jacobian whose entries know nothing of their transposes, and 1 for
-//! a pure curl. It is taken of the forces as they are predicted, with net force and torque.
+//! a pure curl. It is taken of the forces as they are predicted, with net force and torque. Intervals are over molecules; of
+//! one molecule over its structures, and too narrow where these follow each other in time.
 
 use crate::loops::LoopWork;
 use crate::statistics::{Estimate, bootstrap, rank_correlation};
@@ -64,22 +65,33 @@ impl Lambda {
     /// # Panics
     /// When there are no structures.
     pub fn of(structures: Vec<StructureLambda>, loops: Vec<LoopWork>, seed: u64) -> Self {
-        let mean = |values: &[f64]| {
-            let units: Vec<[f64; 2]> = values.iter().map(|&value| [value, 1.0]).collect();
-            bootstrap(&units, |[sum, n]| [sum / n], seed)[0]
-        };
+        let mean = |of: &[&StructureLambda]| bootstrap(&units(of), |[sum, n]| [sum / n], seed)[0];
         let lambdas: Vec<f64> = structures.iter().map(|s| s.lambda).collect();
         let sizes: Vec<f64> = structures.iter().map(|s| s.n_atoms as f64).collect();
-        let mut classes: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        structures.iter().for_each(|s| classes.entry(&s.class).or_default().push(s.lambda));
-        let class = |(class, values): (&&str, &Vec<f64>)| ClassLambda {
+        let mut classes: BTreeMap<&str, Vec<&StructureLambda>> = BTreeMap::new();
+        structures.iter().for_each(|s| classes.entry(&s.class).or_default().push(s));
+        let class = |(class, members): (&&str, &Vec<&StructureLambda>)| ClassLambda {
             class: class.to_string(),
-            n_structures: values.len(),
-            lambda: mean(values),
+            n_structures: members.len(),
+            lambda: mean(members),
         };
         let by_class = if classes.len() > 1 { classes.iter().map(class).collect() } else { Vec::new() };
         let rank_correlation_with_size = rank_correlation(&lambdas, &sizes);
-        Self { mean: mean(&lambdas), by_class, rank_correlation_with_size, structures, loops }
+        let all: Vec<&StructureLambda> = structures.iter().collect();
+        Self { mean: mean(&all), by_class, rank_correlation_with_size, structures, loops }
+    }
+}
+
+/// Σλ and number of the structures of each molecule; of one molecule, λ and 1 of each structure.
+fn units(structures: &[&StructureLambda]) -> Vec<[f64; 2]> {
+    let mut molecules: BTreeMap<&str, [f64; 2]> = BTreeMap::new();
+    for structure in structures {
+        let [sum, n] = molecules.entry(&structure.name).or_default();
+        (*sum, *n) = (*sum + structure.lambda, *n + 1.0);
+    }
+    match molecules.len() {
+        1 => structures.iter().map(|structure| [structure.lambda, 1.0]).collect(),
+        _ => molecules.into_values().collect(),
     }
 }
 
@@ -97,4 +109,31 @@ pub fn antisymmetric_share(jacobian: &[f64]) -> (f64, f64) {
         all += entry * entry;
     }
     (if all > 0.0 { (antisymmetric / all).sqrt() } else { 0.0 }, all.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_are_over_molecules_and_of_one_molecule_over_its_structures() {
+        let structure = |name: &str, lambda: f64| StructureLambda {
+            name: name.into(),
+            class: String::new(),
+            n_atoms: 3,
+            inside_domain: None,
+            lambda,
+            jacobian_norm_ev_per_angstrom2: 1.0,
+        };
+        let interval =
+            |structures: Vec<StructureLambda>| Lambda::of(structures, Vec::new(), 1).mean.interval.unwrap();
+        // Draws of two molecules hold one of them alone half of the time: the interval reaches from one to the other.
+        let of = |name: &'static str, lambda: f64| (0..50).map(move |_| structure(name, lambda));
+        assert_eq!(
+            interval(of("a", 0.1).chain(of("b", 0.3)).collect()).map(|end| (10.0 * end).round()),
+            [1.0, 3.0]
+        );
+        let [low, high] = interval(of("a", 0.1).chain(of("a", 0.3)).collect());
+        assert!(0.15 < low && high < 0.25, "{low} {high}");
+    }
 }

@@ -44,10 +44,25 @@ pub struct MappedMolecule {
     pub heating_mev_per_atom_per_ps: Option<Spread>,
     /// What the force errors predict for it.
     pub predicted: Option<PredictedHeating>,
-    /// When the first replica's first bond broke, ps; `None` if none did.
+    /// When the first bond of any replica broke, ps; `None` if none did.
     pub broken_ps: Option<f64>,
-    /// Why the run ended before its time, if it did.
+    /// Replicas with a broken bond; `None` in results from before they were counted, of the first replica alone.
+    #[serde(default)]
+    pub n_broken: Option<usize>,
+    /// Why the run of all replicas ended before its time, if it did.
     pub ended: Option<String>,
+}
+
+/// A molecule whose forces are not finite, so that it has no numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedMolecule {
+    /// Its name.
+    pub name: String,
+    /// The series it is of.
+    pub series: String,
+    /// What failed.
+    pub why: String,
 }
 
 /// One measure against one feature.
@@ -80,6 +95,9 @@ pub struct StructureMap {
     pub n_training_surroundings: Option<usize>,
     /// Every molecule, in the order of the file.
     pub molecules: Vec<MappedMolecule>,
+    /// Those that have no numbers.
+    #[serde(default)]
+    pub failed: Vec<FailedMolecule>,
     /// Every measure against every feature.
     pub correlations: Vec<Correlation>,
 }
@@ -171,6 +189,7 @@ mod tests {
             heating_mev_per_atom_per_ps: None,
             predicted: None,
             broken_ps: None,
+            n_broken: None,
             ended: None,
         }
     }

@@ -6,16 +6,17 @@
 //! | temperature | 2 K/(k_B g) of the frame's velocities, of all atoms and of each element |
 //! | energies | kinetic from velocities; potential where the trajectory gives it |
 //!
-//! g is 3N − 6 (3N − 5 if linear) when the velocities have no translation and rotation, each atom counted with its own
-//! share of that, and 3N otherwise. The velocities are those of the frames: under velocity Verlet and all its
-//! thermostatted relatives they are too cold by 1 − (ω h)²/4 for a vibration ω and a timestep h.
+//! g is 3N − 6 (3N − 5 of two atoms) when the velocities have no translation and rotation, each atom counted with its
+//! own share of that at the first frame that is not linear, and 3N otherwise. The velocities are those of the frames:
+//! under velocity Verlet and all its thermostatted relatives they are too cold by 1 − (ω h)²/4 for a vibration ω and a
+//! timestep h.
 //!
 //! Deliberately absent: files, and the removal of an equilibration; the caller knows what to leave out.
 
 use crate::spectra::SpectrumSetting;
 use mdet_core::constants::{BOLTZMANN_IN_EV_PER_K, EV_PER_U_IN_ANGSTROM2_PER_FS2};
 use mdet_core::elements::{mass_u, symbol};
-use mdet_core::rigid::{remove_translation_and_rotation, rigid_shares};
+use mdet_core::rigid::{remove_translation_and_rotation, rigid_degrees_of_freedom, rigid_shares};
 use mdet_core::superposition::rmsd;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,8 @@ const MIN_BLOCK_FRAMES: usize = 16;
 pub struct Motion {
     /// Atomic numbers.
     pub numbers: Vec<u8>,
+    /// Masses in u, where they are not those of the natural elements.
+    pub masses_u: Option<Vec<f64>>,
     /// Time between frames, fs.
     pub spacing_fs: f64,
     /// Positions of every frame, Å.
@@ -63,6 +66,12 @@ pub struct Scalar {
 }
 
 impl Motion {
+    /// The mass of every atom, u.
+    pub(crate) fn masses_u(&self) -> Vec<f64> {
+        let natural = || self.numbers.iter().map(|&z| mass_u(z)).collect();
+        self.masses_u.clone().unwrap_or_else(natural)
+    }
+
     /// How its spectrum is taken in `n_blocks` blocks; `None` without velocities or with too few frames.
     pub fn spectrum_setting(&self, look: &Look) -> Option<SpectrumSetting> {
         let block = self.velocities.len() / look.n_blocks;
@@ -76,7 +85,7 @@ impl Motion {
         let deviation = self.positions.iter().map(|frame| rmsd(frame, &look.reference)).collect();
         let mut scalars = vec![(named("RMSD", "Å"), deviation)];
         if !self.velocities.is_empty() {
-            let masses_u: Vec<f64> = self.numbers.iter().map(|&z| mass_u(z)).collect();
+            let masses_u = self.masses_u();
             let energies: Vec<Vec<f64>> =
                 self.velocities.iter().map(|frame| kinetic_energies_ev(frame, &masses_u)).collect();
             let degrees = self.degrees_of_freedom(&masses_u);
@@ -116,10 +125,13 @@ impl Motion {
         };
         let has_rigid_motion =
             [0, self.velocities.len() - 1].into_iter().any(|f| rigid_share(f) > NO_RIGID_MOTION);
-        match has_rigid_motion {
-            true => vec![3.0; masses_u.len()],
-            false => rigid_shares(masses_u, &self.positions[0]).iter().map(|share| 3.0 - share).collect(),
+        if has_rigid_motion {
+            return vec![3.0; masses_u.len()];
         }
+        // A molecule that starts linear is bent as soon as it moves.
+        let is_bent = |frame: &&Vec<[f64; 3]>| rigid_degrees_of_freedom(frame) == 6;
+        let positions = self.positions.iter().find(is_bent).unwrap_or(&self.positions[0]);
+        rigid_shares(masses_u, positions).iter().map(|share| 3.0 - share).collect()
     }
 }
 
@@ -128,4 +140,27 @@ fn kinetic_energies_ev(velocities: &[[f64; 3]], masses_u: &[f64]) -> Vec<f64> {
     let square = |v: &[f64; 3]| v.iter().map(|x| x * x).sum::<f64>();
     let energy = |(v, mass_u): (&[f64; 3], &f64)| 0.5 * mass_u * square(v) / EV_PER_U_IN_ANGSTROM2_PER_FS2;
     velocities.iter().zip(masses_u).map(energy).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_molecule_that_starts_linear_has_six_degrees_of_freedom_less_than_its_atoms_and_two_atoms_five() {
+        let degrees = |numbers: &[u8], positions: Vec<Vec<[f64; 3]>>| {
+            let masses_u: Vec<f64> = numbers.iter().map(|&z| mass_u(z)).collect();
+            let mut velocities: Vec<[f64; 3]> =
+                (0..numbers.len()).map(|i| [1e-3 * i as f64, 0.0, 0.0]).collect();
+            remove_translation_and_rotation(&masses_u, &positions[0], &mut velocities);
+            let velocities = vec![velocities; positions.len()];
+            let motion = Motion { numbers: numbers.to_vec(), positions, velocities, ..Motion::default() };
+            motion.degrees_of_freedom(&masses_u).iter().sum::<f64>()
+        };
+        let carbon_dioxide = |bent: f64| vec![[-1.16, 0.0, 0.0], [0.0, bent, 0.0], [1.16, 0.0, 0.0]];
+        let motion = vec![carbon_dioxide(0.0), carbon_dioxide(0.01), carbon_dioxide(0.0)];
+        assert!((degrees(&[8, 6, 8], motion) - 3.0).abs() < 1e-9);
+        let nitrogen = vec![vec![[0.0; 3], [1.1, 0.0, 0.0]]; 2];
+        assert!((degrees(&[7, 7], nitrogen) - 1.0).abs() < 1e-9);
+    }
 }

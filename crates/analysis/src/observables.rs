@@ -2,7 +2,9 @@
 //!
 //! One molecule runs under conditions of growing drift, from the same positions and velocities. Every observable of
 //! every condition is compared with the best one as [`blocks`](crate::blocks) compares: a difference, and what noise
-//! alone would make of it. The errors over the drifts are a curve for each observable, with a threshold:
+//! alone would make of it. In NVE each replica is compared with the one of the same start; in NVT, where a replica's parts
+//! forget each other, all blocks are independent. The errors over the drifts are a curve for each observable, with a
+//! threshold:
 //!
 //! | number | definition |
 //! |---|---|
@@ -11,11 +13,11 @@
 //! | harmful from | the smallest drift, by size, of a condition whose difference exceeds the noise by more than two of its standard deviations |
 //! | harmless up to | the largest drift, by size, of a condition whose difference does not |
 //!
-//! A condition whose run ended early has left what is observed altogether: its drift counts as one that shows. Of a clean
-//! threshold the second is the smaller one; if not, the threshold is known no better than between the two. Among many
-//! observables and conditions one in twenty exceeds by chance.
+//! A condition whose run ended early was compared in nothing and counts in neither. Of a clean threshold the second is the
+//! smaller one; if not, the threshold is known no better than between the two. Among many observables and conditions one
+//! in twenty exceeds by chance.
 
-use crate::blocks::Difference;
+use crate::blocks::{Blocks, Difference};
 use crate::drift::{ReplicaDrift, Series, slope};
 use crate::statistics::Spread;
 use crate::trajectory::{Named, Observed};
@@ -53,6 +55,20 @@ pub struct EnsembleErrors {
     pub conditions: Vec<ConditionErrors>,
     /// For each observable.
     pub thresholds: Vec<Threshold>,
+    /// What the noise is of; earlier results were all of blocks.
+    #[serde(default)]
+    pub compared: Compared,
+}
+
+/// What is taken as independent where a condition is compared with the best one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compared {
+    /// The blocks of all replicas.
+    #[default]
+    Blocks,
+    /// Replicas of the same start, one by one.
+    Replicas,
 }
 
 /// Where the drift begins to show in an observable, meV per atom and ps.
@@ -114,6 +130,11 @@ pub struct ConditionRun {
 }
 
 impl ConditionErrors {
+    /// Whether any of its errors has a noise to be compared with.
+    pub fn is_compared(&self) -> bool {
+        self.ended.is_none() && self.errors.iter().any(|error| error.value.excess().is_some())
+    }
+
     /// The errors that exceed their noise.
     pub fn showing(&self) -> impl Iterator<Item = &Named<Difference>> {
         self.errors.iter().filter(|error| error.value.excess().is_some_and(|excess| excess > EXCESS))
@@ -136,12 +157,15 @@ impl EnsembleErrors {
         seed: u64,
     ) -> Self {
         let best = runs.first().and_then(|run| run.observed.as_ref());
+        let compared = drift.compared();
         let condition = |(index, run): (usize, &ConditionRun)| {
             let over = |value: &dyn Fn(&Series) -> Option<f64>| {
                 Spread::of(&run.series.iter().filter_map(value).collect::<Vec<_>>())
             };
             let errors = match (best, &run.observed) {
-                (Some(best), Some(own)) if index > 0 => best.differences(own, seed),
+                (Some(best), Some(own)) if index > 0 => {
+                    compared.differences(best, own, run.series.len(), seed)
+                }
                 _ => Vec::new(),
             };
             ConditionErrors {
@@ -149,17 +173,58 @@ impl EnsembleErrors {
                 bias_mev_per_angstrom: run.bias_mev_per_angstrom,
                 drift_mev_per_atom_per_ps: over(&|series| drift.rate(series, n_atoms, planned_fs)),
                 temperature_k: over(&|series| Spread::of(&series.temperature_k).map(|spread| spread.mean)),
-                errors: errors.into_iter().filter(|error| !error.name.starts_with("kinetic")).collect(),
+                errors,
                 ended: run.ended.clone(),
             }
         };
         let conditions: Vec<ConditionErrors> = runs.iter().enumerate().map(condition).collect();
         let thresholds = thresholds(&conditions);
-        Self { name: name.to_string(), conditions, thresholds }
+        Self { name: name.to_string(), conditions, thresholds, compared }
     }
 }
 
+impl Compared {
+    /// Of every observable that both have.
+    fn differences(
+        self,
+        best: &Observed,
+        own: &Observed,
+        n_replicas: usize,
+        seed: u64,
+    ) -> Vec<Named<Difference>> {
+        let others = observables(own);
+        let both = observables(best).into_iter().filter_map(|(name, a)| {
+            let (_, b) = others.iter().find(|(other, _)| *other == name)?;
+            let value = match self {
+                Self::Blocks => a.difference(b, seed),
+                Self::Replicas => a.paired_difference(b, n_replicas, seed),
+            };
+            Some(Named { name, value })
+        });
+        both.collect()
+    }
+}
+
+/// What is compared, by name. The kinetic energy is left out: the temperature says it.
+fn observables(observed: &Observed) -> Vec<(String, &Blocks)> {
+    let named = |kind: &str, of: &'_ (String, Blocks)| format!("{kind}{}", of.0);
+    let spectrum = observed.spectrum.iter().map(|blocks| ("spectrum".to_string(), blocks));
+    let distances = observed.distances.iter().map(|of| (named("distances, ", of), &of.1));
+    let dihedrals = observed.dihedrals.iter().map(|of| (named("dihedral ", of), &of.1));
+    let scalars = observed.scalars.iter().filter(|of| !of.0.name.starts_with("kinetic"));
+    let scalars = scalars.map(|(scalar, blocks)| (format!("{}, {}", scalar.name, scalar.unit), blocks));
+    spectrum.chain(distances).chain(dihedrals).chain(scalars).collect()
+}
+
 impl DriftOf {
+    /// NVE keeps what a replica started with; a thermostat forgets it.
+    fn compared(self) -> Compared {
+        match self {
+            Self::KineticEnergy => Compared::Replicas,
+            Self::Heat => Compared::Blocks,
+        }
+    }
+
     /// meV per atom and ps.
     fn rate(self, series: &Series, n_atoms: usize, planned_fs: f64) -> Option<f64> {
         match self {
@@ -175,11 +240,8 @@ impl DriftOf {
 fn thresholds(conditions: &[ConditionErrors]) -> Vec<Threshold> {
     let Some(with_errors) = conditions.iter().find(|c| !c.errors.is_empty()) else { return Vec::new() };
     let of = |observable: &str| {
-        let judged = conditions.iter().filter_map(|c| {
+        let judged = conditions.iter().filter(|c| c.ended.is_none()).filter_map(|c| {
             let drift = c.drift_mev_per_atom_per_ps?.mean.abs();
-            if c.ended.is_some() {
-                return Some((drift, true));
-            }
             let error = c.errors.iter().find(|error| error.name == observable)?;
             Some((drift, error.value.excess()? > EXCESS))
         });
@@ -228,7 +290,7 @@ mod tests {
         let ended =
             ConditionErrors { ended: Some("runaway".into()), errors: Vec::new(), ..condition(70.0, 0.0) };
         let with_ended = [conditions[0].clone(), conditions[1].clone(), ended];
-        assert_eq!(thresholds(&with_ended)[0].harmful_from, Some(70.0));
+        assert_eq!(thresholds(&with_ended)[0].harmful_from, None);
         assert!(thresholds(&[best]).is_empty());
     }
 

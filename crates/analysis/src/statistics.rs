@@ -2,7 +2,7 @@
 //!
 //! The bootstrap draws as many units as there are, with replacement, and takes the 2.5 % and 97.5 % quantiles of
 //! the statistic over the draws (percentile method, Efron 1979). Units must be independent: whole structures or
-//! whole molecules, never atoms.
+//! whole molecules, never atoms. Means over a few replicas have intervals by Student's t.
 
 use mdet_core::{Purpose, RandomStream};
 use rand::RngExt;
@@ -11,8 +11,15 @@ use serde::{Deserialize, Serialize};
 /// Draws of a bootstrap: 2.5 % quantiles are then good to a tenth of the interval's half-width.
 const N_RESAMPLES: u64 = 1000;
 
+/// 97.5 % quantile of the normal distribution.
+pub(crate) const NORMAL_QUANTILE: f64 = 1.959_964;
+
+/// 97.5 % quantiles of Student's t with 1, 2, … degrees of freedom.
+const STUDENT_QUANTILES: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
+
 /// A number with its 95 % interval, in the unit of the field that holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// The number.
     pub value: f64,
@@ -22,6 +29,7 @@ pub struct Estimate {
 
 /// Mean and standard deviation of independent values, in the unit of the field that holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Spread {
     /// Mean.
     pub mean: f64,
@@ -33,6 +41,7 @@ pub struct Spread {
 
 /// Counts of values between edges.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Histogram {
     /// Edges, ascending, one more than counts, in the unit of the field that holds it.
     pub edges: Vec<f64>,
@@ -84,6 +93,24 @@ impl Spread {
     pub fn standard_error(&self) -> f64 {
         if self.n > 1 { self.standard_deviation / (self.n as f64).sqrt() } else { f64::INFINITY }
     }
+
+    /// Half of the mean's 95 % interval by Student's t; `None` for a single value.
+    pub fn half_width(&self) -> Option<f64> {
+        Some(student_quantile(self.n.checked_sub(1).filter(|&degrees| degrees > 0)?) * self.standard_error())
+    }
+}
+
+/// 97.5 % quantile of Student's t with `degrees` of freedom, to 0.1 %: beyond the table by the normal's expansion in
+/// 1/degrees (Fisher and Cornish, Technometrics 2, 209, 1960).
+///
+/// # Panics
+/// When there are no degrees of freedom.
+pub(crate) fn student_quantile(degrees: usize) -> f64 {
+    assert!(degrees > 0, "no degrees of freedom");
+    let (z, n) = (NORMAL_QUANTILE, degrees as f64);
+    let first = (z.powi(3) + z) / (4.0 * n);
+    let second = (5.0 * z.powi(5) + 16.0 * z.powi(3) + 3.0 * z) / (96.0 * n * n);
+    STUDENT_QUANTILES.get(degrees - 1).copied().unwrap_or(z + first + second)
 }
 
 impl Histogram {
@@ -182,6 +209,14 @@ pub fn rank_correlation(x: &[f64], y: &[f64]) -> Option<f64> {
     (scale > 0.0).then(|| product(&x, &y) / scale)
 }
 
+/// 95 % interval of a rank correlation of `n` independent pairs: Fisher's z with the variance 1.06/(n − 3) (Fieller,
+/// Hartley and Pearson, Biometrika 44, 470, 1957); `None` for fewer than four pairs or a correlation of ±1.
+pub fn rank_correlation_interval(correlation: f64, n: usize) -> Option<[f64; 2]> {
+    let half_width = NORMAL_QUANTILE * (1.06 / n.checked_sub(3).filter(|&n| n > 0)? as f64).sqrt();
+    let ends = [-half_width, half_width].map(|shift| (correlation.atanh() + shift).tanh());
+    (correlation.abs() < 1.0).then_some(ends)
+}
+
 /// Ranks from 0, equal values sharing their mean rank.
 fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
@@ -232,6 +267,26 @@ mod tests {
         assert_eq!(mean(1), mean(1));
         let [low, high] = mean(1)[0].interval.unwrap();
         assert!(low < 3.5 && high > 3.5);
+    }
+
+    #[test]
+    fn means_of_few_values_have_intervals_by_students_t_and_one_has_none() {
+        let spread = |values: &[f64]| Spread::of(values).unwrap();
+        // Two values ±1: the standard error is 1.
+        assert!((spread(&[-1.0, 1.0]).half_width().unwrap() - 12.706).abs() < 1e-9);
+        assert_eq!(spread(&[3.0]).half_width(), None);
+        // Tabulated to three digits.
+        for (degrees, expected) in [(10, 2.228), (11, 2.201), (20, 2.086), (100, 1.984)] {
+            assert!((student_quantile(degrees) - expected).abs() < 3e-3, "{degrees}");
+        }
+    }
+
+    #[test]
+    fn a_rank_correlation_has_an_interval_by_fishers_z() {
+        // Of 0 the ends are ± tanh(1.96 · √(1.06/100)).
+        let [low, high] = rank_correlation_interval(0.0, 103).unwrap();
+        assert!((high - 0.2019f64.tanh()).abs() < 1e-3 && (low + high).abs() < 1e-12, "{low} {high}");
+        assert_eq!((rank_correlation_interval(0.5, 3), rank_correlation_interval(1.0, 9)), (None, None));
     }
 
     #[test]

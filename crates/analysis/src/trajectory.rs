@@ -15,7 +15,7 @@ use crate::motion::{Look, Motion, Scalar};
 use crate::spectra::density_of_states;
 use crate::statistics::Spread;
 use crate::torsions::{dihedral_degrees, torsion_name};
-use mdet_core::elements::{mass_u, symbol};
+use mdet_core::elements::symbol;
 use mdet_core::structure::distance;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ const ANGLE_BIN: f64 = 5.0;
 const N_POINTS: usize = 400;
 
 /// The blocks of every quantity, by name.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Observed {
     /// S(ν), per cm⁻¹; `None` without velocities or with too few frames.
     pub spectrum: Option<Blocks>,
@@ -110,7 +110,7 @@ impl Observed {
         assert!(block > 0, "{} frames for {} blocks", motion.positions.len(), look.n_blocks);
         // What is left of the frames when the blocks are full is left out.
         let n_frames = block * look.n_blocks;
-        let masses_u: Vec<f64> = motion.numbers.iter().map(|&z| mass_u(z)).collect();
+        let masses_u = motion.masses_u();
         let spectrum = motion.spectrum_setting(look).map(|setting| {
             let of = |frames: &[Vec<[f64; 3]>]| density_of_states(frames, &masses_u, setting);
             let blocks = motion.velocities[..n_frames].chunks_exact(block);

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 /// Example: mdet bench --model my.safetensors
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// Model file [default: the built-in model].
+    /// Model file, or "built-in" [default: the built-in model].
     #[arg(long, value_name = "MODEL.safetensors")]
     model: Option<PathBuf>,
     /// The published architecture (192 wide, 12 layers) with random weights in place of a model.

@@ -10,6 +10,7 @@ mod split;
 
 use crate::progress::Progress;
 use crate::{AnyError, Done};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use mdet_data::{DataError, Labels, ReadOptions, Reader, Record, Units};
 use std::path::Path;
@@ -38,7 +39,7 @@ pub(crate) fn run(verb: &DataVerb) -> Result<Done, AnyError> {
 #[derive(Args, Clone, Copy)]
 pub(crate) struct ReadArgs {
     /// Units of the files where they do not say [default for XYZ: ev-angstrom].
-    #[arg(long, value_name = "UNITS", value_parser = units)]
+    #[arg(long, value_name = "UNITS", ignore_case = true, value_parser = units())]
     units: Option<Units>,
     /// Labels of revised MD17: its own, or those of the original MD17.
     #[arg(long, value_enum, default_value = "new")]
@@ -61,8 +62,8 @@ impl ReadArgs {
     }
 }
 
-fn units(text: &str) -> Result<Units, String> {
-    text.parse()
+fn units() -> impl TypedValueParser<Value = Units> {
+    PossibleValuesParser::new(Units::NAMES.map(|(name, _)| name)).try_map(|name| name.parse::<Units>())
 }
 
 /// Reads a file, store or part to its end, with progress.

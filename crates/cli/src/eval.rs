@@ -1,15 +1,16 @@
 //! `mdet eval`: force errors of a model against reference forces.
 
 use crate::input::at;
-use crate::judgement::{Judge, JudgeArgs};
+use crate::judgement::{Judge, JudgeArgs, check_free};
 use crate::labelled::{self, Labelled};
 use crate::model_choice::Precision;
 use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt};
 use clap::Args;
+use mdet_analysis::Estimate;
 use mdet_analysis::accuracy::{Accuracy, Errors, Sample};
 use mdet_core::constants::KCAL_PER_MOL_IN_EV;
-use mdet_core::{ForceField, NetForceRemoved, Structure, atomic_write};
+use mdet_core::{ForceField, ForceFieldError, NetForceRemoved, Structure, atomic_write};
 use mdet_data::{FrameView, write_frame};
 use mdet_report::Judgement;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use std::sync::atomic::Ordering;
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     judge: JudgeArgs,
-    /// Labelled structures: extended XYZ with forces, or a corpus (.npz).
+    /// Structures with reference forces: any format that `mdet data info` reads, or a part of a split, FILE.json#NAME.
     #[arg(value_name = "DATA")]
     data: PathBuf,
     /// Precision of the network.
@@ -36,8 +37,8 @@ pub(crate) struct EvalArgs {
     #[arg(long)]
     raw: bool,
     /// Only this many structures, evenly spaced through the data.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
 }
 
 /// Structures between looks at Ctrl-C.
@@ -45,17 +46,14 @@ const BATCH: usize = 64;
 
 pub(crate) fn run(args: &EvalArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "eval", &args.data)?;
+    let worst = judge.out.with_extension("worst.xyz");
+    check_free(&worst, args.judge.overwrite)?;
     judge.note_input(&args.data)?;
-    let items = labelled::limited(labelled::read(&args.data)?, args.limit);
-    if let Some(frame) = items.iter().position(|item| item.forces.is_none()) {
-        let file = args.data.display();
-        return Err(format!("{file}: structure {frame}: expected reference forces, found none").into());
+    let items = labelled::limited(labelled::read(&args.data, args.judge.read.options())?, args.limit);
+    if let Some(item) = items.iter().find(|item| item.forces.is_none()) {
+        return Err(format!("{}: expected reference forces, found none", item.place).into());
     }
     let inside = labelled::inside_domain(&judge.model.card, &items);
-    let n_outside = inside.iter().filter(|&&inside| inside == Some(false)).count();
-    if n_outside > 0 {
-        eprintln!("mdet: warning: {n_outside} of {} structures are outside the model's domain", items.len());
-    }
     let raw: Box<dyn ForceField> = match args.precision {
         Precision::F32 => Box::new(judge.single()?),
         Precision::F64 => Box::new(judge.double()?),
@@ -73,9 +71,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Done, AnyError> {
             molecule: &item.molecule,
         })
         .collect();
-    let accuracy = Accuracy::of(&samples, judge.seed)?;
+    let mut accuracy = Accuracy::of(&samples, judge.seed)?;
+    let n_inside = inside.into_iter().map(|inside| inside.map(usize::from)).sum::<Option<usize>>();
+    accuracy.n_outside_domain = n_inside.map(|n_inside| items.len() - n_inside);
     print(&accuracy);
-    let worst = judge.out.with_extension("worst.xyz");
     atomic_write(&worst, &worst_frames(&accuracy, &items)?).map_err(at(&worst))?;
     println!("worst frames  {}", worst.display());
     let first = &accuracy.worst[0];
@@ -101,7 +100,10 @@ fn predict(
         }
         let batch: Vec<Structure> = chunk.iter().map(|item| item.structure.clone()).collect();
         let mut forces = vec![[0.0; 3]; batch.iter().map(Structure::n_atoms).sum()];
-        force_field.forces(&batch, &mut forces)?;
+        force_field.forces(&batch, &mut forces).map_err(|error| match error {
+            ForceFieldError::NonFinite { structure, .. } => labelled::failed(&chunk[structure], error),
+            error => error.into(),
+        })?;
         let mut rest = forces.as_slice();
         for structure in &batch {
             let (own, later) = rest.split_at(structure.n_atoms());
@@ -127,6 +129,7 @@ fn worst_frames(accuracy: &Accuracy, items: &[Labelled]) -> Result<Vec<u8>, AnyE
             numbers: structure.numbers(),
             positions: structure.positions(),
             velocities: None,
+            masses_u: None,
             forces: forces.as_deref(),
             energy_ev: None,
             charge: Some(structure.charge()),
@@ -148,11 +151,14 @@ fn print(accuracy: &Accuracy) {
         "structures    {} of {} molecules, {} atoms; 95 % intervals over {}",
         all.n_structures, accuracy.n_molecules, all.n_atoms, accuracy.intervals_over
     );
-    let kcal = |mev: f64| mev * 1e-3 / KCAL_PER_MOL_IN_EV;
+    let kcal = |mev: &Estimate| {
+        let of = |value: f64| value * 1e-3 / KCAL_PER_MOL_IN_EV;
+        Estimate { value: of(mev.value), interval: mev.interval.map(|ends| ends.map(of)) }
+    };
     for (name, estimate) in
         [("component MAE", mae), ("per atom", euclidean), ("RMSE", &all.rmse_mev_per_angstrom)]
     {
-        println!("{name:<13} {estimate} meV/Å = {:.3} kcal/mol/Å", kcal(estimate.value));
+        println!("{name:<13} {estimate} meV/Å = {:.3} kcal/mol/Å", kcal(estimate));
     }
     if let Some(relative) = all.relative_percent {
         println!("relative      {relative} %");

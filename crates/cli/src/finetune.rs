@@ -42,8 +42,9 @@ pub(crate) struct FinetuneArgs {
     /// Optimiser steps [default: 2000].
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Copies per step; every structure comes in two orientations [default: 250].
-    #[arg(long, value_name = "N", value_parser = even)]
+    /// Copies per step, a multiple of `copies`: the orientations of every structure, two without --set copies=...
+    /// [default: 250].
+    #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Highest learning rate [default: 5e-5].
     #[arg(long, value_name = "RATE")]
@@ -83,29 +84,69 @@ impl From<LossArg> for Loss {
     }
 }
 
-fn even(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|n: &usize| *n > 0 && n.is_multiple_of(2));
-    number.ok_or_else(|| "expected an even number above 0: two copies of every structure".into())
+pub(crate) fn run(args: &FinetuneArgs) -> Result<Done, AnyError> {
+    let config = configuration(args)?;
+    let name = args.data[0].file_stem().unwrap_or_default().to_string_lossy();
+    let folder = args.run.out.clone().unwrap_or_else(|| format!("{name}-finetune").into());
+    carry_out(config, &folder, &args.run)
 }
 
-pub(crate) fn run(args: &FinetuneArgs) -> Result<Done, AnyError> {
+fn configuration(args: &FinetuneArgs) -> Result<TrainConfig, AnyError> {
     let recipe = TrainConfig::finetune(args.model.clone(), args.data.clone());
     let default_hold_out = if args.validation.is_empty() { recipe.hold_out } else { 0.0 };
-    let config = TrainConfig {
+    let mut config = TrainConfig {
         validation: args.validation.clone(),
         reading: args.reading.options(),
         hold_out: args.hold_out.unwrap_or(default_hold_out),
         n_steps: args.steps.unwrap_or(recipe.n_steps),
         warmup_steps: recipe.warmup_steps.min(args.steps.unwrap_or(recipe.n_steps)),
-        structures_per_step: args.batch.map_or(recipe.structures_per_step, |copies| copies / recipe.copies),
         learning_rate: args.lr.unwrap_or(recipe.learning_rate),
         trained: if args.head_only { Trained::Head } else { Trained::All },
         allow_new: args.allow_new,
         loss: args.loss.into(),
         ..recipe
     };
-    let config = configured(Table::try_from(config)?, &args.run.settings)?;
-    let name = args.data[0].file_stem().unwrap_or_default().to_string_lossy();
-    let folder = args.run.out.clone().unwrap_or_else(|| format!("{name}-finetune").into());
-    carry_out(config, &folder, &args.run)
+    if let Some(batch) = args.batch {
+        // The settings have the last word on copies.
+        let copies = configured(Table::try_from(config.clone())?, &args.run.settings)?.copies;
+        if batch == 0 || !batch.is_multiple_of(copies) {
+            return Err(format!("--batch {batch}: expected a multiple of copies = {copies}, above 0").into());
+        }
+        config.structures_per_step = batch / copies;
+    }
+    configured(Table::try_from(config)?, &args.run.settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: FinetuneArgs,
+    }
+
+    fn with(arguments: &str) -> Result<TrainConfig, AnyError> {
+        let arguments = format!("finetune built-in data.xyz {arguments}");
+        configuration(&<Command as clap::Parser>::parse_from(arguments.split_whitespace()).args)
+    }
+
+    #[test]
+    fn a_batch_is_dealt_to_the_copies_that_the_settings_ask_for() {
+        for (arguments, expected) in [
+            ("", [125, 2]),
+            ("--set copies=4", [125, 4]),
+            ("--batch 80", [40, 2]),
+            ("--batch 80 --set copies=4", [20, 4]),
+            ("--batch 7 --set copies=1", [7, 1]),
+        ] {
+            let config = with(arguments).expect("settings in range");
+            assert_eq!([config.structures_per_step, config.copies], expected, "{arguments}");
+        }
+        for arguments in ["--batch 7", "--batch 0", "--batch 80 --set copies=3"] {
+            let error = with(arguments).expect_err("no such batch").to_string();
+            assert!(error.contains("expected a multiple of copies = "), "{arguments}: {error}");
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! `mdet freq`: vibrational wavenumbers and modes of a molecule from the exact force Jacobian.
 
-use crate::input::{InputArgs, at};
+use crate::input::{InputArgs, at, check_output, masses_of, refuse_fixed_atoms};
 use crate::model_choice::{ModelArgs, Precision};
 use crate::{AnyError, Done};
 use clap::Args;
-use mdet_core::elements::mass_u;
 use mdet_core::{ForceField, ForceJacobian};
 use mdet_core::{NetForceRemoved, Structure, atomic_write};
 use mdet_data::{FrameView, write_frame};
@@ -40,21 +39,21 @@ const AMPLITUDE_ANGSTROM: f64 = 0.4;
 const MINIMUM_FORCE: f64 = 0.05;
 
 pub(crate) fn run(args: &FreqArgs) -> Result<Done, AnyError> {
-    if let Some(path) = args.modes.as_ref().filter(|path| path.exists() && !args.overwrite) {
-        return Err(format!("{}: exists; --overwrite replaces it", path.display()).into());
+    if let Some(path) = &args.modes {
+        check_output(path, args.overwrite)?;
     }
     let (model, _) = args.model.load()?;
     let frames = args.input.read(&model.card)?;
-    let [(_, structure)] = frames.as_slice() else {
+    let [(frame, structure)] = frames.as_slice() else {
         let (file, found) = (args.input.file.display(), frames.len());
         return Err(format!("{file}: expected one frame, found {found}").into());
     };
+    refuse_fixed_atoms(std::slice::from_ref(frame))?;
     let precision = args.model.precision.unwrap_or(Precision::F64);
     let mut force_field = args.model.force_jacobian_in(precision, &model)?;
     let jacobian = force_field.jacobian(structure)?;
     warn_off_minimum(force_field, structure)?;
-    let masses_u: Vec<f64> = structure.numbers().iter().map(|&number| mass_u(number)).collect();
-    let modes = normal_modes(&jacobian, &masses_u, structure.positions());
+    let modes = normal_modes(&jacobian, &masses_of(frame), structure.positions());
     println!("mode  wavenumber/cm⁻¹");
     for (index, wavenumber) in modes.wavenumbers_per_cm.iter().enumerate() {
         println!("{:>4}  {wavenumber:>9.1}", index + 1);

@@ -3,6 +3,7 @@
 use crate::AnyError;
 use clap::Args;
 use mdet_core::Structure;
+use mdet_core::elements::mass_u;
 use mdet_data::{Frame, read_file};
 use mdet_model::Card;
 use std::path::{Path, PathBuf};
@@ -22,10 +23,10 @@ pub(crate) struct InputArgs {
 pub(crate) struct ElectronArgs {
     /// Total charge in e of every frame, over what the file says [default: the file's `charge`, else 0].
     #[arg(long, allow_negative_numbers = true)]
-    charge: Option<i32>,
+    pub charge: Option<i32>,
     /// Spin multiplicity 2S + 1 of every frame, over what the file says [default: the file's, else the lowest].
     #[arg(long)]
-    multiplicity: Option<u32>,
+    pub multiplicity: Option<u32>,
     /// Go on with a warning where the model was not trained: other elements, charges, multiplicities.
     #[arg(long)]
     force: bool,
@@ -72,6 +73,37 @@ impl ElectronArgs {
             eprintln!("mdet: warning: {warning}");
         }
         Ok(structures)
+    }
+}
+
+/// The masses in u of a frame's atoms: its own, else those of the natural elements.
+pub(crate) fn masses_of(frame: &Frame) -> Vec<f64> {
+    let natural = || frame.numbers.iter().map(|&number| mass_u(number)).collect();
+    frame.masses_u.clone().unwrap_or_else(natural)
+}
+
+/// ASE writes its constraints as a column `move_mask`; nothing here holds an atom fixed.
+pub(crate) fn refuse_fixed_atoms(frames: &[Frame]) -> Result<(), AnyError> {
+    let is_fixed = |frame: &&Frame| frame.properties.as_deref().is_some_and(|p| p.contains("move_mask"));
+    frames.iter().find(is_fixed).map_or(Ok(()), |frame| {
+        let place = &frame.place;
+        Err(format!("{place}: expected atoms that are free to move, found a column `move_mask`").into())
+    })
+}
+
+/// Refuses a file that cannot be written: before the work, not after it.
+pub(crate) fn check_output(path: &Path, overwrite: bool) -> Result<(), AnyError> {
+    if path.exists() && !overwrite {
+        return Err(format!("{}: exists; --overwrite replaces it", path.display()).into());
+    }
+    if path.is_dir() {
+        return Err(format!("{}: expected a file to write, found a folder", path.display()).into());
+    }
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        Some(folder) => {
+            Err(format!("{}: expected a folder to write into, found none", folder.display()).into())
+        }
+        None => Ok(()),
     }
 }
 

@@ -15,19 +15,14 @@ use clap::Subcommand;
 /// Judge what a model's forces lack by construction: rotational symmetry, a potential, stability.
 ///
 /// Every judgement writes a result file for `mdet report` and prints what it amounts to.
+// Each verb is described by its arguments.
 #[derive(Subcommand)]
 pub(crate) enum JudgeVerb {
-    /// How far forces turn with the molecule, in f64 and f32 at the same rotations, and under frame averaging.
     Equivariance(equivariance::EquivarianceArgs),
-    /// Whether forces have a potential: antisymmetric share of the exact Jacobian, work around closed loops.
     Lambda(lambda::LambdaArgs),
-    /// What forces without a potential pump into a molecule in NVE, in f32 and f64, turned and averaged.
     Drift(drift::DriftArgs),
-    /// Which structural features go with failure, over a series of molecules.
     Map(map::MapArgs),
-    /// Until when dynamics holds at 500 K, and whether pair distances are those of reference frames.
     Stability(stability::StabilityArgs),
-    /// Which drift is harmless: errors of spectrum, dihedrals and temperatures under conditions of growing drift.
     Observables(observables::ObservablesArgs),
 }
 

@@ -1,5 +1,6 @@
 //! What all judgements share: the model, the labelled structures, and the result file with its provenance.
 
+use crate::data::ReadArgs;
 use crate::input::at;
 use crate::model_choice::{Precision, load};
 use crate::{AnyError, Done};
@@ -35,6 +36,8 @@ pub(crate) struct JudgeArgs {
     /// Threads; the result does not depend on it [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    #[command(flatten)]
+    pub read: ReadArgs,
 }
 
 /// A judgement under way.
@@ -56,8 +59,7 @@ impl Judge {
     /// `kind` and `data` name the result file where the user does not.
     pub fn start(args: &JudgeArgs, kind: &str, data: &Path) -> Result<Self, AnyError> {
         let out = result_file(args.out.as_ref(), args.overwrite, kind, data)?;
-        let path = Some(&args.model).filter(|path| path.as_os_str() != "built-in");
-        let (model, model_name) = load(path)?;
+        let (model, model_name) = load(Some(&args.model))?;
         let n_threads = args.threads.map_or(0, usize::from);
         let (inputs, view, started) = (Vec::new(), None, Instant::now());
         Ok(Self { model, out, seed: args.seed, model_name, n_threads, inputs, view, started })
@@ -134,16 +136,26 @@ pub(crate) fn result_file(
     data: &Path,
 ) -> Result<PathBuf, AnyError> {
     let out = asked.cloned().unwrap_or_else(|| {
-        let stem = data.file_stem().unwrap_or_default().to_string_lossy();
-        PathBuf::from(format!("{kind}-{stem}.json"))
+        let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = match PartOfSplit::named(data) {
+            Some(part) => format!("{}-{}", stem(&part.file), part.name),
+            None => stem(data),
+        };
+        PathBuf::from(format!("{kind}-{name}.json"))
     });
-    if out.exists() && !overwrite {
-        return Err(format!("{}: exists; --overwrite replaces it", out.display()).into());
-    }
+    check_free(&out, overwrite)?;
     if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         return Err(format!("{}: expected a folder to write into, found none", folder.display()).into());
     }
     Ok(out)
+}
+
+/// Refuses to write over a file, unless told to.
+pub(crate) fn check_free(path: &Path, overwrite: bool) -> Result<(), AnyError> {
+    match path.exists() && !overwrite {
+        true => Err(format!("{}: exists; --overwrite replaces it", path.display()).into()),
+        false => Ok(()),
+    }
 }
 
 /// A file or store that is read, with its SHA-256.
@@ -213,4 +225,19 @@ fn command_line() -> String {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_the_parts_of_a_split_have_names_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let split = folder.path().join("sp.json");
+        std::fs::write(&split, "").unwrap();
+        let name = |data: &str| result_file(None, false, "eval", Path::new(data)).unwrap();
+        assert_eq!(name(&format!("{}#a", split.display())), Path::new("eval-sp-a.json"));
+        assert_eq!(name("data/val.npz"), Path::new("eval-val.json"));
+    }
 }

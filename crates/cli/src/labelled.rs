@@ -1,7 +1,7 @@
 //! Structures of any data file, with reference forces where it has them, as judgements take them.
 
 use crate::AnyError;
-use mdet_core::Structure;
+use mdet_core::{ForceFieldError, Structure};
 use mdet_data::{ReadOptions, Reader, composition};
 use mdet_model::Card;
 use std::path::Path;
@@ -16,15 +16,18 @@ pub(crate) struct Labelled {
     pub molecule: String,
     /// Where it comes from or which series it is of; empty if unknown.
     pub source: String,
+    /// The file and its place there, for messages.
+    pub place: String,
 }
 
-/// Reads every structure of a file or store of any format.
-pub(crate) fn read(path: &Path) -> Result<Vec<Labelled>, AnyError> {
+/// Reads every structure of a file or store of any format; at least one.
+pub(crate) fn read(path: &Path, options: ReadOptions) -> Result<Vec<Labelled>, AnyError> {
     let mut structures = Vec::new();
-    for record in Reader::open(path, ReadOptions::default())? {
+    for record in Reader::open(path, options)? {
         let record = record?;
         record.check()?;
         let formula = composition(&record.numbers);
+        let place = format!("{}: {}", record.path.display(), record.place);
         let structure = Structure::new(record.numbers, record.positions, record.charge, record.multiplicity)?;
         let molecule = match record.name {
             Some(name) if name.starts_with("species") => format!("{formula} ({name})"),
@@ -32,24 +35,59 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Labelled>, AnyError> {
             None => formula,
         };
         let source = record.origin.unwrap_or_default();
-        structures.push(Labelled { structure, forces: record.forces, molecule, source });
+        structures.push(Labelled { structure, forces: record.forces, molecule, source, place });
     }
-    Ok(structures)
+    match structures.is_empty() {
+        true => Err(format!("{}: expected structures, found none", path.display()).into()),
+        false => Ok(structures),
+    }
 }
 
-/// Whether each structure is like what the model was trained on; `None` where the model does not say.
+/// Whether each structure is like what the model was trained on, with a warning of those that are not; `None` where the
+/// model does not say.
 pub(crate) fn inside_domain(card: &Card, items: &[Labelled]) -> Vec<Option<bool>> {
-    let inside = |item: &Labelled| {
-        let domain = card.domain.as_ref()?;
-        Some(domain.check(&item.structure).is_ok() && item.structure.n_atoms() <= domain.max_atoms)
+    let why: Vec<Option<String>> = items.iter().map(|item| outside(card, item)).collect();
+    let mut outside = items.iter().zip(&why).filter_map(|(item, why)| Some((&item.molecule, why.as_ref()?)));
+    if let Some((molecule, why)) = outside.next() {
+        let more = match outside.count() {
+            0 => String::new(),
+            n => format!("; {n} more of {} are outside too", items.len()),
+        };
+        eprintln!("mdet: warning: {molecule}: {why}{more}");
+    }
+    why.iter().map(|why| card.domain.is_some().then_some(why.is_none())).collect()
+}
+
+/// What of a molecule the model never saw, size apart.
+pub(crate) fn foreign(card: &Card, item: &Labelled) -> Option<String> {
+    card.domain.as_ref()?.check(&item.structure).err().map(|outside| outside.to_string())
+}
+
+/// Why a molecule is outside of the domain, its size included.
+pub(crate) fn outside(card: &Card, item: &Labelled) -> Option<String> {
+    let largest = card.domain.as_ref()?.max_atoms;
+    let n_atoms = item.structure.n_atoms();
+    foreign(card, item).or_else(|| {
+        (n_atoms > largest)
+            .then(|| format!("{n_atoms} atoms: the model was trained on molecules of up to {largest}"))
+    })
+}
+
+/// A failure of forces, told of the structure in its file, not of its place in a batch.
+pub(crate) fn failed(item: &Labelled, error: ForceFieldError) -> AnyError {
+    let what = match error {
+        ForceFieldError::NonFinite { atom, .. } => {
+            format!("the predicted force on atom {atom} is not finite")
+        }
+        error => crate::one_line(&error),
     };
-    items.iter().map(inside).collect()
+    format!("{} ({}): {what}", item.place, item.molecule).into()
 }
 
 /// At most `limit` of the items, evenly spaced.
-pub(crate) fn limited(items: Vec<Labelled>, limit: Option<usize>) -> Vec<Labelled> {
+pub(crate) fn limited(items: Vec<Labelled>, limit: Option<u32>) -> Vec<Labelled> {
     let n = items.len();
-    let kept = limit.unwrap_or(n).clamp(1, n);
+    let kept = limit.map_or(n, |limit| n.min(limit as usize));
     let mut wanted = (0..kept).map(|k| k * n / kept).peekable();
     let mut keep = |index: usize| wanted.next_if_eq(&index).is_some();
     items.into_iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, item)| item).collect()

@@ -48,23 +48,17 @@ enum Verb {
     Md(md::MdArgs),
     Opt(opt::OptArgs),
     Freq(freq::FreqArgs),
-    /// Write the predicted forces of every frame of an XYZ file.
     Predict(predict::PredictArgs),
-    /// Compare a model's forces with reference forces.
     Eval(eval::EvalArgs),
     /// Judge what a model's forces lack by construction: rotational symmetry, a potential.
     #[command(subcommand)]
     Judge(judge::JudgeVerb),
-    /// Spectrum, distributions, RMSD, temperature and energies of a trajectory, and how two differ.
     Traj(traj::TrajArgs),
-    /// Make one HTML page of result files.
     Report(report::ReportArgs),
-    /// Run the whole programme of judgements on a model, and make one report.
     Reproduce(reproduce::ReproduceArgs),
     /// Show a model, or take the authors' weights.
     #[command(subcommand)]
     Model(model::ModelVerb),
-    /// Time a model on this machine.
     Bench(bench::BenchArgs),
     /// Look at, check, store and split data.
     #[command(subcommand)]
@@ -88,6 +82,7 @@ enum Done {
 fn main() -> ExitCode {
     // Whoever reads the output has seen enough when it is closed: the program ends as any other does then.
     sigpipe::reset();
+    end_when_output_fails();
     let done = match Cli::parse().verb {
         Verb::Md(args) => md::run(&args),
         Verb::Opt(args) => opt::run(&args),
@@ -113,6 +108,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes output that cannot be written, on a full disk say, an error as any other; `println!` alone would panic.
+fn end_when_output_fails() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match panic.payload().downcast_ref::<String>() {
+        Some(text) if text.starts_with("failed printing to stdout") => {
+            eprintln!("mdet: error: {text}");
+            std::process::exit(1);
+        }
+        _ => otherwise(panic),
+    }));
 }
 
 /// An error and its causes on one line; a cause that the line above already ends with is not said twice.

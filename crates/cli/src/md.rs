@@ -31,16 +31,25 @@ pub(crate) fn run(args: &MdArgs) -> Result<Done, AnyError> {
     let n_atoms: Vec<usize> =
         (0..simulation.n_replicas()).map(|b| simulation.frame(b).structure.n_atoms()).collect();
     let ended = simulate(simulation, &config, &mut folder)?;
-    summary::summarise(&folder, &n_atoms, config.dynamics.ensemble)?;
+    let summed_up = summary::summarise(&folder, &n_atoms, config.dynamics.ensemble);
+    if let How::Failed(error) = ended.how {
+        // The cause of the end comes first, whatever it did to the files.
+        summed_up.unwrap_or_else(|error| eprintln!("mdet: warning: {error}"));
+        return Err(error);
+    }
+    summed_up?;
     if ended.seconds > 0.0 && ended.n_steps > 0 {
         let simulated_fs = ended.n_steps as f64 * config.dynamics.timestep_fs * n_atoms.len() as f64;
         let ns_per_day = simulated_fs * 1e-6 * 86_400.0 / ended.seconds;
-        println!("speed         {ns_per_day:.3} ns/day ({:.1} s)", ended.seconds);
+        let together = match n_atoms.len() {
+            1 => String::new(),
+            n => format!(" of {n} molecules together"),
+        };
+        println!("speed         {ns_per_day:.3} ns/day{together} ({:.1} s)", ended.seconds);
     }
     match ended.how {
-        How::Completed => Ok(Done::Completed),
         How::Interrupted => Ok(Done::Interrupted),
-        How::Failed(error) => Err(error),
+        How::Completed | How::Failed(_) => Ok(Done::Completed),
     }
 }
 
@@ -67,12 +76,16 @@ fn restart(args: &MdArgs, path: &Path) -> Result<(AnySimulation, RunFolder, RunC
         (Some(_), _) | (None, "built-in") => args.model.load()?,
         (None, file) => crate::model_choice::load(Some(&file.into()))?,
     };
-    let found = sha256(&model)?;
+    let found = sha256(&model.to_bytes()?);
     if found != config.model_sha256 {
         let expected = &config.model_sha256;
         return Err(
             format!("{model_name}: expected the run's model, SHA-256 {expected}, found {found}").into()
         );
+    }
+    let (before, now) = (&config.mdet_version, env!("CARGO_PKG_VERSION"));
+    if before != now {
+        eprintln!("mdet: warning: the run was begun by version {before}, this is {now}: bits may differ");
     }
     let checkpoint = Checkpoint::read(path)?;
     let snapshots = checkpoint.replicas.iter().map(|r| r.snapshot()).collect::<Result<Vec<_>, _>>()?;
@@ -177,12 +190,14 @@ fn simulate(
 /// What ended the run, with its frame in a file.
 fn condition_error(
     simulation: &AnySimulation,
-    folder: &RunFolder,
+    folder: &mut RunFolder,
     replica: u32,
     condition: StopCondition,
 ) -> Result<AnyError, AnyError> {
     let frame = simulation.frame(replica as usize);
-    let reference = &folder.replicas[replica as usize].bonds;
+    let files = &mut folder.replicas[replica as usize];
+    files.look_for_broken_bonds(&frame);
+    let (reference, of_name) = (&files.bonds, files.of_name());
     let what = match condition {
         StopCondition::BrokenBond => {
             let broken = reference.broken(frame.structure.positions());
@@ -195,7 +210,7 @@ fn condition_error(
         }
         StopCondition::SpreadAbove(limit) => format!("spread of forces above {limit} eV/Å"),
     };
-    let why = format!("stopped at step {}, replica {}: {what}", frame.step, replica + 1);
+    let why = format!("stopped at step {}{of_name}: {what}", frame.step);
     let moving =
         FrameView { velocities: Some(frame.velocities), forces: Some(frame.forces), ..FrameView::default() };
     let path = folder.write_offending(frame.structure, moving, &why)?;
@@ -204,18 +219,21 @@ fn condition_error(
 
 /// The error of a step; the geometry at which forces were not finite goes into a file.
 fn name_offending(folder: &RunFolder, error: SimulationError) -> Result<AnyError, AnyError> {
-    let SimulationError::NonFiniteForce { structure, .. } = &error else { return Ok(error.into()) };
-    let why = error.to_string();
+    let SimulationError::NonFiniteForce { replica, step, atom, structure } = &error else {
+        return Ok(error.into());
+    };
+    let of_name = folder.replicas[*replica as usize].of_name();
+    let name = folder::name_of_atom(structure, *atom);
+    let why = format!("step {step}{of_name}: the force on {name} is not finite");
     // Positions that are not finite themselves have no place in a file.
     Ok(match folder.write_offending(structure, FrameView::default(), &why) {
         Ok(path) => format!("{why}; the frame is {}", path.display()).into(),
-        Err(_) => error.into(),
+        Err(_) => why.into(),
     })
 }
 
-fn sha256(model: &Model) -> Result<String, AnyError> {
-    let digest = Sha256::digest(model.to_bytes()?);
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+fn sha256(bytes: &[u8]) -> String {
+    crate::judgement::hex(&Sha256::digest(bytes))
 }
 
 /// Every molecule that is simulated, with what its files carry in their names: replica r of frame f has the index

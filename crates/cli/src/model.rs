@@ -4,7 +4,7 @@ use crate::input::at;
 use crate::model_choice::load;
 use crate::{AnyError, Done, one_line};
 use clap::Subcommand;
-use mdet_model::{Card, Model};
+use mdet_model::{Card, Model, ModelError};
 use std::path::PathBuf;
 
 /// Show a model, or take the authors' weights.
@@ -14,7 +14,7 @@ pub(crate) enum ModelVerb {
     List,
     /// Print architecture, size, units, provenance, domain and validation errors.
     Info {
-        /// Model file [default: the built-in model].
+        /// Model file, or "built-in" [default: the built-in model].
         model: Option<PathBuf>,
     },
     /// Make a model file from weights of the authors' PyTorch code (a state dict saved as safetensors).
@@ -48,9 +48,15 @@ pub(crate) fn run(verb: &ModelVerb) -> Result<Done, AnyError> {
                 return Err(format!("{}: exists and is not replaced", out.display()).into());
             }
             let bytes = std::fs::read(weights).map_err(at(weights))?;
-            let config = std::fs::read_to_string(config).map_err(at(config))?;
-            let named = |error| -> AnyError { format!("{}: {}", weights.display(), one_line(&error)).into() };
-            let model = Model::import(&bytes, &config).map_err(named)?;
+            let text = std::fs::read_to_string(config).map_err(at(config))?;
+            let named = |error| -> AnyError {
+                let wrong = match error {
+                    ModelError::Container(_) | ModelError::Tensors(_) => weights,
+                    _ => config,
+                };
+                format!("{}: {}", wrong.display(), one_line(&error)).into()
+            };
+            let model = Model::import(&bytes, &text).map_err(named)?;
             model.write(out)?;
             print(&model, &out.display().to_string());
         }
@@ -100,11 +106,11 @@ fn print(model: &Model, name: &str) {
     }
     for error in validation {
         println!(
-            "force error   {:.1} meV/Å per component, {:.1} meV/Å per atom ({} {})",
+            "force error   {:.1} meV/Å per component, {:.1} meV/Å per atom ({}: {} structures)",
             error.component_mae_mev_per_angstrom,
             error.euclidean_mev_per_angstrom,
-            error.n_structures,
-            error.on
+            error.on,
+            error.n_structures
         );
     }
 }

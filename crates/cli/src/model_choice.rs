@@ -7,6 +7,9 @@ use mdet_model::{Model, NetworkForceField};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// What names the built-in model where a file is asked for.
+pub(crate) const BUILT_IN: &str = "built-in";
+
 /// Floating-point precision of the network; geometry is always f64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -30,7 +33,7 @@ impl Precision {
 /// Model options that all verbs share.
 #[derive(Args)]
 pub(crate) struct ModelArgs {
-    /// Model file [default: the built-in model].
+    /// Model file, or "built-in" [default: the built-in model].
     #[arg(long, value_name = "MODEL.safetensors")]
     pub model: Option<PathBuf>,
     /// Precision of the network [default: f32; NVE dynamics and frequencies: f64].
@@ -75,9 +78,11 @@ impl ModelArgs {
     }
 }
 
-/// A model file, or the built-in model.
+/// A model file; the built-in model without one, and by its name.
 pub(crate) fn load(path: Option<&PathBuf>) -> Result<(Model, String), AnyError> {
-    let Some(path) = path else { return Ok((Model::built_in()?, "built-in".into())) };
+    let Some(path) = path.filter(|path| path.as_os_str() != BUILT_IN) else {
+        return Ok((Model::built_in()?, BUILT_IN.into()));
+    };
     let named = |error| -> AnyError {
         match error {
             error @ mdet_model::ModelError::Io { .. } => error.into(),

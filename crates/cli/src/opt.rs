@@ -1,6 +1,6 @@
 //! `mdet opt`: geometry optimisation of every frame of a file, on forces alone.
 
-use crate::input::{InputArgs, at};
+use crate::input::{InputArgs, at, check_output, refuse_fixed_atoms};
 use crate::model_choice::ModelArgs;
 use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt, units};
@@ -63,11 +63,10 @@ pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
     if args.max_force <= 0.0 {
         return Err(format!("--max-force: expected a force above zero, found {} eV/Å", args.max_force).into());
     }
-    if args.out.exists() && !args.overwrite {
-        return Err(format!("{}: exists; --overwrite replaces it", args.out.display()).into());
-    }
+    check_output(&args.out, args.overwrite)?;
     let (model, _) = args.model.load()?;
     let frames = args.input.read(&model.card)?;
+    frames.iter().try_for_each(|(frame, _)| refuse_fixed_atoms(std::slice::from_ref(frame)))?;
     let mut force_field = NetForceRemoved::new(args.model.force_field(&model)?);
     let descent = |structure: &Structure| Descent {
         structure: structure.clone(),
@@ -123,8 +122,15 @@ fn descend(
     for step in 0..=args.max_steps {
         let mut open: Vec<&mut Descent> =
             descents.iter_mut().filter(|d| d.largest > args.max_force).collect();
-        if open.is_empty() || stop.load(Ordering::Relaxed) {
+        // The first forces are always computed, and no step is left without: what is written belongs together.
+        if open.is_empty() || (step > 0 && stop.load(Ordering::Relaxed)) {
             break;
+        }
+        if step > 0 {
+            for descent in &mut open {
+                descent.optimiser.step(descent.structure.positions_mut(), &descent.forces);
+                descent.n_steps += 1;
+            }
         }
         let batch: Vec<Structure> = open.iter().map(|descent| descent.structure.clone()).collect();
         let mut forces = vec![[0.0; 3]; batch.iter().map(Structure::n_atoms).sum()];
@@ -137,10 +143,6 @@ fn descend(
             descent.forces.copy_from_slice(own);
             descent.largest =
                 own.iter().map(|f| f.iter().map(|x| x * x).sum::<f64>()).fold(0.0, f64::max).sqrt();
-            if descent.largest > args.max_force && step < args.max_steps {
-                descent.optimiser.step(descent.structure.positions_mut(), own);
-                descent.n_steps += 1;
-            }
         }
         let largest = open.iter().map(|descent| descent.largest).fold(0.0, f64::max);
         progress.at(step, || format!("{} open, largest force {largest:.4} eV/Å", open.len()));

@@ -1,6 +1,6 @@
 //! `mdet predict`: the forces of every frame of a file.
 
-use crate::input::{InputArgs, at};
+use crate::input::{InputArgs, at, check_output};
 use crate::model_choice::ModelArgs;
 use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt};
@@ -36,10 +36,8 @@ pub(crate) struct PredictArgs {
 const BATCH: usize = 64;
 
 pub(crate) fn run(args: &PredictArgs) -> Result<Done, AnyError> {
+    check_output(&args.out, args.overwrite)?;
     let (model, _) = args.model.load()?;
-    if args.out.exists() && !args.overwrite {
-        return Err(format!("{}: exists; --overwrite replaces it", args.out.display()).into());
-    }
     let (frames, structures): (Vec<_>, Vec<Structure>) = args.input.read(&model.card)?.into_iter().unzip();
     let raw = args.model.force_field(&model)?;
     let mut force_field: Box<dyn ForceField> =

@@ -1,6 +1,7 @@
 //! `mdet report`: one HTML file of result files.
 
 use crate::input::at;
+use crate::judgement::check_free;
 use crate::{AnyError, Done};
 use clap::Args;
 use mdet_core::atomic_write;
@@ -26,9 +27,7 @@ pub(crate) struct ReportArgs {
 }
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Done, AnyError> {
-    if args.out.exists() && !args.overwrite {
-        return Err(format!("{}: exists; --overwrite replaces it", args.out.display()).into());
-    }
+    check_free(&args.out, args.overwrite)?;
     let read = |path: &PathBuf| Ok((path.display().to_string(), Record::read(path)?));
     let records = args.results.iter().map(read).collect::<Result<Vec<_>, AnyError>>()?;
     atomic_write(&args.out, html(&records).as_bytes()).map_err(at(&args.out))?;

@@ -4,7 +4,7 @@
 //! new judgement is one line of [`STEPS`].
 
 use crate::input::at;
-use crate::judgement::hex;
+use crate::judgement::{hex, input};
 use crate::model_choice::load;
 use crate::{AnyError, Done, interrupt};
 use clap::{Args, ValueEnum};
@@ -21,7 +21,7 @@ use std::time::Instant;
 ///
 /// smoke takes a few minutes, quick is meant for an hour, full as long as the paper's runs (days). Accuracy needs
 /// --data, stability --reference; without them these steps are left out. A step whose result file is in the folder
-/// is not run again, so that the same command goes on after Ctrl-C.
+/// is not run again, so that the same command goes on after Ctrl-C; with other files it is refused.
 ///
 /// Example: mdet reproduce built-in --scale smoke -o judged
 #[derive(Args)]
@@ -86,7 +86,7 @@ const STEPS: [Step; 7] = [
         full: "judge lambda MODEL SERIES --loops 148" },
     Step { name: "drift",
         smoke: "judge drift MODEL ETHANOL --time 0.4ps --replicas 2",
-        quick: "judge drift MODEL OCTANE --time 6ps --timestep 1fs --replicas 2",
+        quick: "judge drift MODEL OCTANE --time 5ps --timestep 1fs --replicas 4",
         full: "judge drift MODEL OCTANE --time 500ps --replicas 4" },
     Step { name: "stability",
         smoke: "judge stability MODEL --reference REFERENCE --time 0.5ps --replicas 2",
@@ -110,22 +110,35 @@ const OCTANE: &str = include_str!("../../../examples/octane.xyz");
 const SERIES: &str = include_str!("../../../examples/series.xyz");
 
 /// What a folder's results are of.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Programme {
     model_sha256: String,
     scale: Scale,
+    /// The files given: name and SHA-256.
+    data: Option<(String, String)>,
+    reference: Option<(String, String)>,
+    training: Option<(String, String)>,
 }
 
 pub(crate) fn run(args: &ReproduceArgs) -> Result<Done, AnyError> {
-    let (model, _) = load(Some(&args.model).filter(|path| path.as_os_str() != "built-in"))?;
-    for path in [&args.data, &args.reference, &args.training].into_iter().flatten() {
-        std::fs::metadata(path).map_err(at(path))?;
+    let (model, _) = load(Some(&args.model))?;
+    let given = |path: &Option<PathBuf>| path.as_deref().map(input).transpose();
+    let programme = Programme {
+        model_sha256: hex(&Sha256::digest(model.to_bytes()?)),
+        scale: args.scale,
+        data: given(&args.data)?,
+        reference: given(&args.reference)?,
+        training: given(&args.training)?,
+    };
+    settle(&args.out, &programme)?;
+    let (mut steps, mut left_out) = (Vec::new(), Vec::new());
+    for step in &STEPS {
+        match words(step, args) {
+            Some(words) => steps.push((step.name, words)),
+            None => left_out.push(step.name),
+        }
     }
-    let model_sha256 = hex(&Sha256::digest(model.to_bytes()?));
-    settle(&args.out, &Programme { model_sha256, scale: args.scale })?;
-    let steps: Vec<(&str, Vec<String>)> =
-        STEPS.iter().filter_map(|step| Some((step.name, words(step, args)?))).collect();
     let stop = interrupt::flag()?;
     let started = Instant::now();
     let (mut results, mut failed) = (Vec::new(), Vec::new());
@@ -161,6 +174,9 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Done, AnyError> {
         results.push(result);
     }
     report(&results, &args.out.join("report.html"))?;
+    if !left_out.is_empty() {
+        println!("left out      {}: needs a file that was not given", left_out.join(", "));
+    }
     match failed.is_empty() {
         true => Ok(Done::Completed),
         false => Err(format!("no result of: {}; the report has the others", failed.join(", ")).into()),
@@ -174,14 +190,14 @@ fn settle(folder: &Path, programme: &Programme) -> Result<(), AnyError> {
         let text = std::fs::read_to_string(&file).map_err(at(&file))?;
         let found: Programme =
             toml::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
-        if found != *programme {
-            let folder = folder.display();
-            return Err(format!(
-                "{folder}: holds the results of another model or scale; give another folder"
-            )
-            .into());
-        }
-        return Ok(());
+        let differs = found.words().into_iter().zip(programme.words()).find(|(found, asked)| found != asked);
+        return match differs {
+            Some((found, asked)) => {
+                let file = file.display();
+                Err(format!("{file}: expected {asked}, found {found}; give another folder").into())
+            }
+            None => Ok(()),
+        };
     }
     if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(format!("{}: exists and is not empty", folder.display()).into());
@@ -200,6 +216,23 @@ fn settle(folder: &Path, programme: &Programme) -> Result<(), AnyError> {
     }
     // The last, so that a folder that has it is whole.
     atomic_write(&file, toml::to_string(programme)?.as_bytes()).map_err(at(&file))
+}
+
+impl Programme {
+    /// What has to agree.
+    fn words(&self) -> [String; 5] {
+        let file = |option: &str, given: &Option<(String, String)>| match given {
+            Some((path, sha256)) => format!("--{option} {path} (SHA-256 {sha256})"),
+            None => format!("no --{option}"),
+        };
+        [
+            format!("model {}", self.model_sha256),
+            format!("scale {:?}", self.scale).to_lowercase(),
+            file("data", &self.data),
+            file("reference", &self.reference),
+            file("training", &self.training),
+        ]
+    }
 }
 
 /// The words of a step; `None` where a file that it needs was not given.
@@ -251,6 +284,23 @@ mod tests {
     use super::*;
     use crate::Cli;
     use clap::Parser;
+
+    #[test]
+    fn a_folder_goes_on_with_the_same_files_and_refuses_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let settled = |sha256: Option<&str>| {
+            let data = sha256.map(|sha256| ("val.npz".to_string(), sha256.to_string()));
+            let (model_sha256, reference, training) = ("m".to_string(), None, None);
+            let programme = Programme { model_sha256, scale: Scale::Smoke, data, reference, training };
+            settle(folder.path(), &programme).map_err(|error| error.to_string())
+        };
+        assert_eq!(settled(Some("a")), Ok(()));
+        assert_eq!(settled(Some("a")), Ok(()));
+        let expected =
+            "programme.toml: expected --data val.npz (SHA-256 b), found --data val.npz (SHA-256 a)";
+        assert!(settled(Some("b")).unwrap_err().contains(expected));
+        assert!(settled(None).unwrap_err().contains("expected no --data"));
+    }
 
     #[test]
     fn every_step_at_every_scale_is_a_command_and_steps_without_their_files_are_left_out() {

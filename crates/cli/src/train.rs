@@ -8,7 +8,7 @@ use clap::Args;
 use mdet_core::atomic_write;
 use mdet_model::Model;
 use mdet_report::learning_curves;
-use mdet_train::{Job, Metrics, Progress, Ranks, StartErrors, TrainConfig, read_metrics};
+use mdet_train::{Job, Metrics, N_SLOTS, Progress, Ranks, StartErrors, TrainConfig, read_metrics};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 /// The folder gets the resolved configuration, metrics (one JSON object a line, and TensorBoard's events), learning
 /// curves (learning.svg), MODEL_CARD.md, the model as it is (model.safetensors)
 /// and where its validation error was lowest (best.safetensors), and the state for an exact resume, saved every few
-/// minutes. Ctrl-C saves and ends (exit code 130); --resume goes on as if nothing had happened.
+/// minutes. Ctrl-C saves and ends (exit code 130); --resume goes on as if nothing had happened, on the same data.
 ///
 /// Paths in the configuration are relative to where the command runs.
 ///
@@ -52,9 +52,14 @@ pub(crate) struct RunArgs {
     /// Read and check everything, print the resolved configuration, and stop before the first step.
     #[arg(long)]
     dry_run: bool,
-    /// Threads; the result does not depend on it [default: all cores].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help = threads_help())]
     threads: Option<u16>,
+}
+
+fn threads_help() -> String {
+    format!(
+        "Threads, of which {N_SLOTS} at most compute gradients; the result does not depend on it [default: all cores]"
+    )
 }
 
 pub(crate) fn run(args: &TrainArgs) -> Result<Done, AnyError> {
@@ -66,17 +71,22 @@ pub(crate) fn run(args: &TrainArgs) -> Result<Done, AnyError> {
 /// Runs a configuration in its folder, or only checks it. Of several processes the first prints.
 pub(crate) fn carry_out(config: TrainConfig, folder: &Path, args: &RunArgs) -> Result<Done, AnyError> {
     let ranks = Ranks::launched()?;
-    let stop = interrupt::flag()?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.threads.map_or(0, usize::from)).build()?;
+    let n_threads = args.threads.map_or(0, usize::from);
     let prepare = || {
+        let stop = interrupt::flag()?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build()?;
         if ranks.is_first() && !args.dry_run {
             check_folder(folder, args.resume)?;
         }
-        Ok::<_, AnyError>(pool.install(|| Job::prepare(config))?)
+        let job = pool.install(|| Job::prepare(config))?;
+        Ok::<_, AnyError>((stop, pool, job))
     };
-    let Some(job) = ranks.agree(prepare())? else { return Ok(Done::FailedElsewhere) };
+    let Some((stop, pool, job)) = ranks.agree(prepare())? else { return Ok(Done::FailedElsewhere) };
     if ranks.is_first() {
         describe(&job, &ranks);
+        if n_threads > N_SLOTS {
+            eprintln!("mdet: warning: --threads {n_threads}: only {N_SLOTS} threads compute gradients");
+        }
     }
     if args.dry_run {
         let errors = pool.install(|| job.start_errors(&ranks))?;
@@ -103,11 +113,15 @@ pub(crate) fn carry_out(config: TrainConfig, folder: &Path, args: &RunArgs) -> R
             return Err(error.into());
         }
     };
+    let mut ended = Ok(());
     if ranks.is_first() {
         if let Some(bar) = &bar {
             bar.finish();
         }
-        print_end(&job, &model, folder)?;
+        ended = print_end(&model, folder);
+    }
+    if ranks.agree(ended)?.is_none() {
+        return Ok(Done::FailedElsewhere);
     }
     // Together, after the first has written everything.
     let is_stopped = ranks.any(stop.load(Ordering::Relaxed));
@@ -123,7 +137,7 @@ fn print_dry(job: &Job, errors: Option<StartErrors>) -> Result<(), AnyError> {
     Ok(())
 }
 
-fn print_end(job: &Job, model: &Model, folder: &Path) -> Result<(), AnyError> {
+fn print_end(model: &Model, folder: &Path) -> Result<(), AnyError> {
     for error in &model.card.validation {
         println!(
             "{:<13} {:.1} meV/Å per component, {:.1} per atom, on {} structures",
@@ -135,8 +149,9 @@ fn print_end(job: &Job, model: &Model, folder: &Path) -> Result<(), AnyError> {
     }
     draw(folder)?;
     println!("model         {}", folder.join("model.safetensors").display());
-    if !job.validation.is_empty() {
-        println!("best          {}", folder.join("best.safetensors").display());
+    let best = folder.join("best.safetensors");
+    if best.exists() {
+        println!("best          {}", best.display());
     }
     Ok(())
 }

@@ -142,6 +142,7 @@ fn motion(path: &Path, args: &TrajArgs) -> Result<Motion, AnyError> {
     }
     Ok(Motion {
         numbers,
+        masses_u: frames[0].masses_u.clone(),
         spacing_fs,
         positions: frames[skipped..].iter().map(|frame| frame.positions.clone()).collect(),
         velocities: velocities.unwrap_or_default(),

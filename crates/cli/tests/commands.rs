@@ -172,6 +172,9 @@ fn model_info_and_import_say_what_they_found() {
     let import = ["model", "import", &weights, "--config", &config, "-o", "m.safetensors"];
     assert!(mdet(folder.path(), &import).status.success());
     assert_refused(folder.path(), &import, "exists");
+    std::fs::write(folder.path().join("hello.xyz"), "hello").unwrap();
+    let import = ["model", "import", &weights, "--config", "hello.xyz", "-o", "n.safetensors"];
+    assert_refused(folder.path(), &import, "hello.xyz: the configuration is not valid");
     let info = String::from_utf8(mdet(folder.path(), &["model", "info", "m.safetensors"]).stdout).unwrap();
     assert!(info.contains("3 layers, width 48") && info.contains("without its electron configuration"));
 }
@@ -253,7 +256,7 @@ fn judgements_write_results_that_name_the_model_and_the_command() {
 fn finetune_tells_the_start_models_error_and_refuses_what_it_cannot_learn_from() {
     let folder = folder_with("water.xyz", format!("{WATER}{WATER}").as_bytes());
     let here = folder.path();
-    assert_refused(here, &["finetune", "built-in", "water.xyz"], "forces on the atoms, found species, pos");
+    assert_refused(here, &["finetune", "built-in", "water.xyz"], "expected forces on the atoms (in XYZ");
     assert!(mdet(here, &["predict", "water.xyz", "-o", "labelled.xyz", "--raw"]).status.success());
     let short = ["finetune", "built-in", "labelled.xyz", "--steps", "2", "--batch", "2", "--hold-out", "1"];
     let output = mdet(here, &short);

@@ -46,6 +46,9 @@ fn info_names_format_units_charges_and_keys() {
     }
     assert_refused(folder.path(), "info absent.npz", "absent.npz");
     assert_refused(folder.path(), "info FIXTURES/lattice.npz", "periodic cells are not supported");
+    let unknown = data(folder.path(), "info FIXTURES/lattice.npz --units furlong");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("possible values: ev-angstrom, kcal-angstrom"));
 }
 
 #[test]
@@ -73,11 +76,35 @@ fn convert_makes_a_store_appends_to_it_and_leaves_nothing_when_it_fails() {
     assert_refused(here, "convert FIXTURES/aimnet.h5 -o set", "something there already");
     assert_refused(here, "convert FIXTURES/aimnet.h5 -o set --resume", "nothing to resume");
     std::fs::write(here.join("plain.xyz"), "1\n\nH 0 0 0\n").unwrap();
-    assert_refused(here, "convert plain.xyz -o other", "forces on the atoms, found species, pos");
+    assert_refused(here, "convert plain.xyz -o other", "expected forces on the atoms (in XYZ a column");
+    assert_refused(here, "convert set -o set --append", "found the store itself");
     assert!(!here.join("other").exists());
     let output = data(here, "convert plain.xyz -o other --skip-wrong");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("expected structures to store, found none"));
+}
+
+#[test]
+fn convert_passes_over_what_is_wrong_but_drops_no_rest_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let frame = |n: usize, x: &str| {
+        format!("{n}\nProperties=species:S:1:pos:R:3:forces:R:3\nC 0 0 0 0 0 0\nO 0 0 {x} 0 0 0\n")
+    };
+    let frames = [frame(2, "nan"), frame(2, "1.1"), frame(9, "1.2"), frame(2, "1.3")];
+    std::fs::write(here.join("a.xyz"), frames.concat()).unwrap();
+    let (text, warnings) = done(here, "convert a.xyz -o a --skip-wrong");
+    assert!(text.contains("a: 2 structures") && warnings.contains("2 of 4 structures passed over"), "{text}");
+    let short = [frame(2, "1.1"), frame(1, "1.2"), frame(2, "1.3")].concat();
+    std::fs::write(here.join("b.xyz"), short).unwrap();
+    assert_refused(
+        here,
+        "convert b.xyz -o b --skip-wrong",
+        "b.xyz:8: frame 2 (from 0): expected the number of atoms",
+    );
+    assert!(!here.join("b").exists());
+    assert_refused(here, "check b.xyz", "reading stopped here");
+    assert_refused(here, "check a.xyz -o absent/found.tsv", "absent: expected a folder to write into");
 }
 
 #[test]
@@ -113,6 +140,6 @@ fn a_part_of_a_split_is_trained_on_and_judged() {
         let output = command.current_dir(folder.path()).args(arguments.split(' ')).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    let result = std::fs::read_to_string(folder.path().join("eval-s.json")).unwrap();
+    let result = std::fs::read_to_string(folder.path().join("eval-s-test.json")).unwrap();
     assert!(result.contains("s.json#test"), "{result}");
 }

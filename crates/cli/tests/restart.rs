@@ -139,10 +139,13 @@ fn a_stop_condition_ends_the_run_at_its_step_with_its_frame_named() {
     let output = mdet(here, &format!("md m.xyz --steps 500 --monitor 500 {hot} --out hot"));
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let step = message.split("stopped at step ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let step = message.split("stopped at step ").nth(1).and_then(|rest| rest.split(':').next()).unwrap();
     let step: u64 = step.parse().unwrap();
     assert!(step > 0 && step < 500, "{message}");
-    assert!(message.contains("replica 1: temperature") && message.contains("hot/offending.xyz"), "{message}");
+    assert!(
+        message.contains(&format!("step {step}: temperature")) && message.contains("hot/offending.xyz"),
+        "{message}"
+    );
     let offending = mdet_data::read_file(&here.join("hot/offending.xyz")).unwrap();
     // Every step of the same run: the frame is the one named, and the first above the limit.
     succeed(
@@ -161,6 +164,86 @@ fn a_stop_condition_ends_the_run_at_its_step_with_its_frame_named() {
     {
         let message = String::from_utf8(mdet(here, &format!("md m.xyz {options}")).stderr).unwrap();
         assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_broken_bond_is_told_and_kept_also_between_frames() {
+    let folder = folder();
+    let here = folder.path();
+    let hot = "--temperature 12000K --steps 400 --every 400 --seed 5";
+    let output = mdet(here, &format!("md m.xyz --replicas 2 {hot} --stop-on broken-bond --out stopped"));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains(" of r00") && message.contains(": broken bond O1–H"), "{message}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("BROKEN"));
+    let summary = std::fs::read_to_string(here.join("stopped/summary.toml")).unwrap();
+    assert!(summary.contains("broken_bonds = [\"O1–H"), "{summary}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_process_is_kept_out_of_a_run_that_was_restarted() {
+    use std::io::BufRead;
+    let folder = folder();
+    let here = folder.path();
+    succeed(here, "md m.xyz --steps 20 --out run");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mdet"))
+        .current_dir(here)
+        .args("md --restart run --time 100ns".split(' '))
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let second = mdet(here, "md --restart run --time 101ns");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.contains("goes on at step 20"), "{line}");
+    let message = String::from_utf8(second.stderr).unwrap();
+    assert!(!second.status.success() && message.contains("another mdet is running"), "{message}");
+}
+
+#[test]
+fn options_that_the_ensemble_does_not_read_are_refused() {
+    let folder = folder();
+    for (options, expected) in [
+        ("--ensemble nve --friction 0.5/fs", "--ensemble nvt-langevin"),
+        ("--ensemble nvt-bussi --friction 0.5/fs", "--ensemble nvt-langevin"),
+        ("--time-constant 7fs", "--ensemble nvt-bussi or nvt-nose-hoover"),
+        ("--ensemble nve --velocities file --temperature 900K", "velocities that are drawn"),
+    ] {
+        let message = String::from_utf8(mdet(folder.path(), &format!("md m.xyz {options}")).stderr).unwrap();
+        assert!(message.contains(expected), "{message}");
+    }
+    assert!(!folder.path().join("m-md").exists());
+}
+
+#[test]
+fn masses_of_the_file_are_those_of_the_run_and_fixed_atoms_are_refused() {
+    let folder = folder();
+    let here = folder.path();
+    let heavy = "3\nProperties=species:S:1:pos:R:3:masses:R:1\nO 0 0 0.119 15.999\nH 0 0.763 -0.477 2.014\n\
+                 H 0 -0.763 -0.477 2.014\n";
+    std::fs::write(here.join("heavy.xyz"), heavy).unwrap();
+    succeed(here, "md heavy.xyz --steps 20 --out run");
+    let checkpoint = std::fs::read_to_string(here.join("run/checkpoint.json")).unwrap();
+    assert!(checkpoint.contains("\"masses_u\":[15.999,2.014,2.014]"), "{checkpoint}");
+    let frames = mdet_data::read_file(&here.join("run/trajectory.xyz")).unwrap();
+    assert_eq!(frames[1].masses_u.as_deref(), Some(&[15.999, 2.014, 2.014][..]));
+    let stretch = |file: &str| -> f64 {
+        let output = mdet(here, &format!("freq {file}"));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().nth(3).unwrap().split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    // √(μ_OH/μ_OD) = 0.728 for the stretches.
+    let ratio = stretch("heavy.xyz") / stretch("m.xyz");
+    assert!((0.70..0.76).contains(&ratio), "{ratio}");
+    let fixed = heavy.replace("masses:R:1", "move_mask:L:1").replace("15.999", "F").replace("2.014", "T");
+    std::fs::write(here.join("fixed.xyz"), fixed).unwrap();
+    for command in ["md fixed.xyz", "opt fixed.xyz -o out.xyz", "freq fixed.xyz"] {
+        let message = String::from_utf8(mdet(here, command).stderr).unwrap();
+        assert!(message.contains("found a column `move_mask`"), "{message}");
     }
 }
 

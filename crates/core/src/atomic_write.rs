@@ -4,11 +4,17 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Writes `bytes` to `path`, replacing what is there only once all of it is on disk.
+/// Writes `bytes` to `path`, replacing what is there only once all of it is on disk. Of a link, what it leads to is
+/// replaced; a device or a pipe is written to as it is.
 ///
 /// # Errors
 /// What the system says; `path` is then as it was.
 pub fn atomic_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = &match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => return std::fs::write(path, bytes),
+        Ok(_) => std::fs::canonicalize(path)?,
+        Err(_) => path.to_path_buf(),
+    };
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_os_string();
     name.push(".part");
     let neighbour = path.with_file_name(name);
@@ -36,6 +42,21 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert!(atomic_write(&folder.join("absent").join("file"), b"three").is_err());
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_devices_stay_what_they_are() {
+        let folder = std::env::temp_dir().join(format!("mdet-links-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("file"), b"one").unwrap();
+        for (name, target) in [("link", "file"), ("device", "/dev/null")] {
+            std::os::unix::fs::symlink(target, folder.join(name)).unwrap();
+            atomic_write(&folder.join(name), b"two").unwrap();
+            assert!(folder.join(name).is_symlink());
+        }
+        assert_eq!(std::fs::read(folder.join("file")).unwrap(), b"two");
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -77,7 +77,7 @@ pub fn remove_translation_and_rotation(
 
 /// How many degrees of freedom the removals take: 3 for a single atom, 5 for a linear molecule, 6 for others.
 ///
-/// A linear molecule bends as soon as it moves: ask once, for the geometry at rest.
+/// A linear molecule of three atoms or more bends as soon as it moves, and then has 6.
 ///
 /// # Panics
 /// When there are no atoms, or the positions (Å) are not finite.

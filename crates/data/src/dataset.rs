@@ -161,8 +161,9 @@ impl Dataset {
 pub(crate) fn labelled(record: Record, about: &About) -> Result<Record, DataError> {
     record.check()?;
     if record.forces.is_none() {
-        let expected = format!("{}: forces on the atoms", record.place);
-        return Err(DataError::missing(&record.path, expected, about.keys.join(", ")));
+        let expected = "forces on the atoms (in XYZ a column forces:R:3)";
+        let found = format!("none among {}", about.keys.join(", "));
+        return Err(DataError::wrong(&record.path, &record.place, expected, found));
     }
     Ok(record)
 }

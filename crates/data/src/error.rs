@@ -60,9 +60,22 @@ pub enum DataError {
     /// An XYZ file that is wrong in a line.
     #[error(transparent)]
     Text(#[from] ReadError),
+    /// What is wrong hides what follows in the file.
+    #[error("{0}; reading stopped here")]
+    Stopped(Box<DataError>),
 }
 
 impl DataError {
+    /// Whether what follows in the file is not read.
+    pub fn ends_reading(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Text(ReadError::Io { .. }) | Self::Stopped(_))
+    }
+
+    /// This error, behind which nothing is read.
+    pub(crate) fn stopped(self) -> Self {
+        if self.ends_reading() { self } else { Self::Stopped(Box::new(self)) }
+    }
+
     /// The system's error on a file.
     pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self {
         let path = path.to_path_buf();

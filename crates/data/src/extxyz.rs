@@ -14,6 +14,7 @@
 //! | energy | `REF_energy`, `energy` |
 //! | charge | `charge`, `total_charge` |
 //! | multiplicity | `multiplicity`, `spin_multiplicity`, `mult`, `spin` |
+//! | masses, u | `masses` |
 //!
 //! `spin` is taken as the multiplicity 2S + 1, as SPICE and fairchem data sets write it, not as S or as a number of
 //! unpaired electrons. Two keys that give different charges or multiplicities are an error.
@@ -48,6 +49,8 @@ pub struct Frame {
     pub forces: Option<Vec<[f64; 3]>>,
     /// Velocities in Å/fs, one per atom.
     pub velocities: Option<Vec<[f64; 3]>>,
+    /// Masses in u, one per atom, where they are not those of the natural elements.
+    pub masses_u: Option<Vec<f64>>,
     /// Energy in eV.
     pub energy_ev: Option<f64>,
     /// Total charge in e.
@@ -95,7 +98,8 @@ pub fn read_file(path: &Path) -> Result<Vec<Frame>, ReadError> {
 
 /// Reads a file's frames one after another, so that a long trajectory need not fit in memory.
 ///
-/// Goes on behind a frame of which an atom's line is wrong; ends after any other error. Blank lines between and after
+/// Goes on behind a frame that is wrong; ends after an error that [ends reading](ReadError::ends_reading). A blank line or
+/// a number on its own among the atoms, which the next frame begins with, ends a frame early. Blank lines between and after
 /// frames are skipped, Windows line endings, a byte order mark and a missing last newline accepted; bytes that are not
 /// UTF-8 (a comment in another encoding) are replaced.
 #[derive(Debug)]
@@ -104,6 +108,8 @@ pub struct FrameReader<R> {
     place: Place,
     bytes: Vec<u8>,
     text: String,
+    /// The line was seen to be the next frame's, and is read again.
+    again: bool,
     finished: bool,
 }
 
@@ -122,11 +128,14 @@ impl<R: BufRead> FrameReader<R> {
     /// A reader of `input`; `path` only names it in errors.
     pub fn new(input: R, path: &Path) -> Self {
         let place = Place { path: Arc::from(path), line: 0, frame: 0 };
-        Self { input, place, bytes: Vec::new(), text: String::new(), finished: false }
+        Self { input, place, bytes: Vec::new(), text: String::new(), again: false, finished: false }
     }
 
     /// Moves on to the next line, without its end in `self.text`; false at the end of the file.
     fn next_line(&mut self) -> Result<bool, ReadError> {
+        if std::mem::take(&mut self.again) {
+            return Ok(true);
+        }
         self.bytes.clear();
         let n_read = self
             .input
@@ -154,15 +163,21 @@ impl<R: BufRead> FrameReader<R> {
         if !self.next_line()? {
             return Err(self.problem(Problem::Truncated { expected: n_atoms, found: 0 }));
         }
-        let comment = Comment::parse(&self.text).map_err(|problem| self.problem(problem))?;
-        let columns =
-            Columns::declared(comment.properties.as_deref()).map_err(|problem| self.problem(problem))?;
+        let declared = Comment::parse(&self.text).and_then(|comment| {
+            let columns = Columns::declared(comment.properties.as_deref())?;
+            Ok((comment, columns))
+        });
+        let (comment, columns) = match declared {
+            Ok(declared) => declared,
+            Err(problem) => return Err(self.skip(problem, n_atoms)),
+        };
 
         let mut frame = Frame {
             numbers: Vec::new(),
             positions: Vec::new(),
             forces: columns.has_forces().then(Vec::new),
             velocities: columns.has_velocities().then(Vec::new),
+            masses_u: columns.has_masses().then(Vec::new),
             energy_ev: comment.energy_ev,
             charge: comment.charge,
             multiplicity: comment.multiplicity,
@@ -171,32 +186,38 @@ impl<R: BufRead> FrameReader<R> {
             place,
         };
         for atom in 0..n_atoms {
-            if !self.next_line()? || self.text.trim().is_empty() {
+            if !self.next_atom()? {
                 return Err(self.problem(Problem::Truncated { expected: n_atoms, found: atom }));
             }
             match columns.row(&self.text) {
                 Ok(row) => frame.push(row),
-                Err(problem) => {
-                    let error = self.problem(problem);
-                    self.skip(n_atoms - atom - 1)?;
-                    return Err(error);
-                }
+                Err(problem) => return Err(self.skip(problem, n_atoms - atom - 1)),
             }
         }
-        self.place.frame += 1;
         Ok(Some(frame))
     }
 
-    /// Goes on to the end of a frame that is wrong.
-    fn skip(&mut self, n_lines: usize) -> Result<(), ReadError> {
-        for _ in 0..n_lines {
-            if !self.next_line()? || self.text.trim().is_empty() {
-                return Ok(());
+    /// Moves on to an atom's line; false where the frame ends before it.
+    fn next_atom(&mut self) -> Result<bool, ReadError> {
+        if !self.next_line()? {
+            return Ok(false);
+        }
+        let text = self.text.trim();
+        self.again = text.parse::<usize>().is_ok();
+        Ok(!self.again && !text.is_empty())
+    }
+
+    /// The error of a frame that is wrong, after going on to its end over at most `n_atoms` atoms.
+    fn skip(&mut self, problem: Problem, n_atoms: usize) -> ReadError {
+        let error = self.problem(problem);
+        for _ in 0..n_atoms {
+            match self.next_atom() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return error,
             }
         }
-        self.place.frame += 1;
-        self.finished = false;
-        Ok(())
+        error
     }
 
     /// The next frame's number of atoms, or `None` when only blank lines are left.
@@ -228,6 +249,9 @@ impl Frame {
         if let Some((velocities, velocity)) = self.velocities.as_mut().zip(row.velocity) {
             velocities.push(velocity);
         }
+        if let Some((masses_u, mass_u)) = self.masses_u.as_mut().zip(row.mass) {
+            masses_u.push(mass_u);
+        }
     }
 }
 
@@ -238,12 +262,13 @@ impl<R: BufRead> Iterator for FrameReader<R> {
         if self.finished {
             return None;
         }
-        // Unless the frame's end is found in spite of an error, nothing behind it can be told from its atoms.
-        self.finished = true;
         let frame = self.next_frame().transpose();
-        if let Some(Ok(_)) = frame {
-            self.finished = false;
-        }
+        self.finished = match &frame {
+            Some(Ok(_)) => false,
+            Some(Err(error)) => error.ends_reading(),
+            None => true,
+        };
+        self.place.frame += 1;
         frame
     }
 }

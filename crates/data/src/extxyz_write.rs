@@ -28,6 +28,8 @@ pub struct FrameView<'a> {
     pub velocities: Option<&'a [[f64; 3]]>,
     /// Forces in eV/Å.
     pub forces: Option<&'a [[f64; 3]]>,
+    /// Masses in u, where they are not those of the natural elements.
+    pub masses_u: Option<&'a [f64]>,
     /// Energy in eV.
     pub energy_ev: Option<f64>,
     /// Total charge in e.
@@ -46,6 +48,7 @@ impl<'a> From<&'a Frame> for FrameView<'a> {
             positions: &frame.positions,
             velocities: frame.velocities.as_deref(),
             forces: frame.forces.as_deref(),
+            masses_u: frame.masses_u.as_deref(),
             energy_ev: frame.energy_ev,
             charge: frame.charge,
             multiplicity: frame.multiplicity,
@@ -77,6 +80,9 @@ pub fn write_frame<W: Write>(out: &mut W, frame: &FrameView<'_>) -> io::Result<(
             // `Debug` and not `Display`: both are exact, but only it writes 1e-300 as such and not with 300 zeros.
             write!(out, " {x:?} {y:?} {z:?}")?;
         }
+        if let Some(masses_u) = frame.masses_u {
+            write!(out, " {:?}", masses_u[atom])?;
+        }
         writeln!(out)?;
     }
     Ok(())
@@ -89,6 +95,9 @@ fn write_comment<W: Write>(out: &mut W, frame: &FrameView<'_>) -> io::Result<()>
     }
     if frame.forces.is_some() {
         write!(out, ":forces:R:3")?;
+    }
+    if frame.masses_u.is_some() {
+        write!(out, ":masses:R:1")?;
     }
     if let Some(energy_ev) = frame.energy_ev {
         write!(out, " energy={energy_ev:?}")?;
@@ -120,6 +129,9 @@ fn quoted(text: &str) -> String {
 fn check(frame: &FrameView<'_>) -> io::Result<()> {
     let n_atoms = frame.numbers.len();
     assert!(n_atoms > 0, "a frame needs atoms");
+    if let Some(masses_u) = frame.masses_u {
+        assert_eq!(masses_u.len(), n_atoms, "masses must have one entry per atom");
+    }
     let columns =
         [("positions", Some(frame.positions)), ("velocities", frame.velocities), ("forces", frame.forces)];
     for (name, column) in columns {

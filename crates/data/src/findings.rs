@@ -57,6 +57,8 @@ impl std::fmt::Display for Kind {
 pub struct Checks {
     n_seen: usize,
     findings: Vec<Finding>,
+    /// Where reading stopped before a file's end.
+    stops: Vec<String>,
     survey: Survey,
     energies: EnergyCheck,
     fingerprints: Vec<Fingerprint>,
@@ -93,6 +95,9 @@ impl Checks {
         match record.and_then(sound) {
             Err(error) => {
                 let message = with_causes(&error);
+                if error.ends_reading() {
+                    self.stops.push(message.clone());
+                }
                 self.findings.push(Finding { structure, kind: Kind::Wrong, message });
             }
             Ok(record) => {
@@ -123,7 +128,7 @@ impl Checks {
             message: format!("a force of {force:.2} eV/Å on an atom"),
         }));
         let energies = self.energies.verdict();
-        let mut warnings = Vec::new();
+        let mut warnings = self.stops;
         if let Verdict::Differ { .. } = energies {
             warnings.push(energies.to_string());
         }

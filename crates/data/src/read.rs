@@ -25,7 +25,7 @@ mod qcml;
 use crate::extent::{Counted, Extent};
 use crate::split::{PartOfSplit, Split};
 use crate::units::Units;
-use crate::{DataError, Dataset, FrameReader, Record, store};
+use crate::{DataError, Dataset, FrameReader, Problem, ReadError, Record, store};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -98,6 +98,7 @@ impl Reader {
         }
         let shards = qcml::shards(path);
         if !shards.is_empty() {
+            refuse_old_labels(path, options)?;
             return qcml::open(path, shards, options);
         }
         if path.is_dir() {
@@ -111,9 +112,13 @@ impl Reader {
         let mut start = [0; qcml::HEAD];
         let mut file = File::open(path).map_err(DataError::io(path))?;
         let n_read = file.read(&mut start).map_err(DataError::io(path))?;
-        match &start[..n_read] {
+        let start = &start[..n_read];
+        if start.starts_with(b"PK") {
+            return npz::open(path, options);
+        }
+        refuse_old_labels(path, options)?;
+        match start {
             [b'\x89', b'H', b'D', b'F', b'\r', b'\n', b'\x1a', b'\n', ..] => hdf5::open(path, options),
-            [b'P', b'K', ..] => npz::open(path, options),
             start if qcml::is_head(start) => qcml::open(path, vec![path.to_path_buf()], options),
             _ => Self::of_xyz(path, options),
         }
@@ -159,11 +164,18 @@ impl Reader {
         let file = File::open(path).map_err(DataError::io(path))?;
         let extent = Extent::new(file.metadata().map_err(DataError::io(path))?.len());
         let input = Counted { input: BufReader::new(file), extent: extent.clone() };
-        let mut frames = FrameReader::new(input, path).peekable();
-        if let Some(Err(error)) = frames.next_if(Result::is_err) {
-            return Err(error.into());
+        let mut frames = FrameReader::new(input, path);
+        // Wrong frames before the first sound one, which tells what the others are like.
+        let mut begin = Vec::new();
+        while begin.last().is_none_or(Result::is_err)
+            && let Some(frame) = frames.next()
+        {
+            begin.push(frame);
         }
-        let Some(Ok(first)) = frames.peek() else { unreachable!("an XYZ file without frames is an error") };
+        let Some(Ok(first)) = begin.last() else {
+            let error = begin.into_iter().find_map(Result::err);
+            return Err(no_xyz(path, error.expect("an XYZ file without frames is an error")));
+        };
         let columns = first.properties.clone().unwrap_or_else(|| "species:S:1:pos:R:3".into());
         let mut keys: Vec<String> = columns.split(':').step_by(3).map(str::to_owned).collect();
         keys.extend(first.key_values.iter().map(|(key, _)| key.clone()));
@@ -173,7 +185,11 @@ impl Reader {
         let units = options.units.unwrap_or(Units::EvAngstrom);
         let by = if options.units.is_some() { "as asked" } else { "by ASE's convention" };
         let about = About { format: "XYZ".into(), units: format!("{units} ({by})"), keys, labels };
-        let records = frames.map(move |frame| Ok(in_units(Record::from_frame(frame?), units)));
+        let records = begin.into_iter().chain(frames).map(move |frame| match frame {
+            Ok(frame) => Ok(in_units(Record::from_frame(frame), units)),
+            Err(error) if error.ends_reading() => Err(DataError::from(error).stopped()),
+            Err(error) => Err(error.into()),
+        });
         Ok(Self { about, records: Box::new(records), extent })
     }
 
@@ -214,6 +230,27 @@ impl Iterator for Reader {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.records.next()
+    }
+}
+
+/// The old labels that were asked for are of revised MD17. A store is read whatever is asked: it may be of them.
+fn refuse_old_labels(path: &Path, options: ReadOptions) -> Result<(), DataError> {
+    match options.labels {
+        Labels::New => Ok(()),
+        Labels::Old => {
+            Err(DataError::missing(path, "revised MD17 (npz), for its old labels", "another format"))
+        }
+    }
+}
+
+/// Why a file has no frame: in most cases it is of a format that is not read.
+fn no_xyz(path: &Path, error: ReadError) -> DataError {
+    match error {
+        ReadError::Frame { place, problem: Problem::AtomCount { found } } if place.frame == 0 => {
+            let expected = "XYZ, npz, HDF5, TFRecord, a store or a part of a split (FILE.json#NAME)";
+            DataError::missing(path, expected, format!("{found:?} in line {}", place.line))
+        }
+        error => error.into(),
     }
 }
 

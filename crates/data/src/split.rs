@@ -89,7 +89,7 @@ impl PartOfSplit {
 /// Parts of a number or share of structures are filled in the order given; with groups, until they have at least as many.
 ///
 /// # Errors
-/// In words, when the parts ask for more than there is, overlap, or several are the rest.
+/// In words, when the parts ask for more than there is, overlap, are empty, or several are the rest.
 pub fn draw(
     n_structures: usize,
     groups: Option<&[u64]>,
@@ -134,7 +134,24 @@ pub fn draw(
             return Err(format!("part {name} is given twice"));
         }
     }
+    refuse_empty(n_structures, &parts)?;
     Ok(parts)
+}
+
+/// No part may be without structures, the rest neither.
+fn refuse_empty(n_structures: usize, parts: &BTreeMap<String, Members>) -> Result<(), String> {
+    let listed = |members: &Members| match members {
+        Members::List(list) => list.len(),
+        Members::Rest => 0,
+    };
+    let n_left = n_structures - parts.values().map(listed).sum::<usize>();
+    for (name, members) in parts {
+        let n_members = if *members == Members::Rest { n_left } else { listed(members) };
+        if n_members == 0 {
+            return Err(format!("part {name}: expected at least one structure, found none"));
+        }
+    }
+    Ok(())
 }
 
 /// Free structures in random order, those of a group together.

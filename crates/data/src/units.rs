@@ -90,6 +90,9 @@ impl std::str::FromStr for Units {
     }
 }
 
+/// What [`Units::from_words`] takes, for messages.
+pub(crate) const WORDS: &str = "eV, kcal/mol, kJ/mol or Hartree and Angstrom, or Hartree and Bohr";
+
 /// "ev-angstrom, …", for messages.
 pub(crate) fn names() -> String {
     Units::NAMES.map(|(name, _)| name).join(", ")

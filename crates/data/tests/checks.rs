@@ -133,6 +133,15 @@ fn every_kind_of_wrong_structure_is_listed_with_its_place() {
 }
 
 #[test]
+fn a_wrong_first_frame_is_listed_and_where_reading_stops_is_told() {
+    let text = [water(-0.24, "nan", ""), water(-0.24, "1", ""), "O 0 0 0\n".into(), water(-0.2, "1", "")];
+    let found = findings(&text.concat());
+    let listed: Vec<_> = found.list.iter().map(|finding| (finding.structure, finding.kind)).collect();
+    assert_eq!(listed, [(0, Kind::Wrong), (2, Kind::Wrong)]);
+    assert!(found.warnings.iter().any(|stop| stop.contains("set.xyz:11") && stop.ends_with("stopped here")));
+}
+
+#[test]
 fn parts_are_disjoint_complete_reproducible_and_keep_groups_together() {
     let groups: Vec<u64> = (0..100).map(|b| b % 10).collect();
     let named = |sizes: &[(&str, Size)]| -> Vec<(String, Size)> {
@@ -162,6 +171,8 @@ fn parts_are_disjoint_complete_reproducible_and_keep_groups_together() {
         ),
         (named(&[("a", Size::Rest), ("b", Size::Rest)]), "one part at most"),
         (named(&[("a", Size::Structures(1)), ("a", Size::Structures(1))]), "a is given twice"),
+        (named(&[("a", Size::Share(0.001))]), "part a: expected at least one structure, found none"),
+        (named(&[("a", Size::Share(1.0)), ("b", Size::Rest)]), "part b: expected at least one structure"),
     ] {
         let error = split::draw(100, None, &sizes, 0).unwrap_err();
         assert!(error.contains(expected), "{error}");

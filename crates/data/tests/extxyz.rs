@@ -159,6 +159,26 @@ fn the_reader_goes_on_behind_a_wrong_atom_and_ends_where_a_frame_has_no_end() {
 }
 
 #[test]
+fn the_reader_goes_on_behind_a_wrong_comment_and_frames_that_end_early() {
+    let periodic = "1\npbc=T\nH 0 0 0\n";
+    let one_atom_short = "3\n\nH 0 0 0\nH 0 0 1\n";
+    let blank_line = "2\n\nH 0 0 x\n\n";
+    let sound = "1\n\nH 0 0 0\n";
+    let cut_off = "2\n\nH 0 0 0\n";
+    let text = [periodic, one_atom_short, blank_line, sound, cut_off].concat();
+    let lines: Vec<_> = FrameReader::new(text.as_bytes(), Path::new("a"))
+        .map(|frame| frame.map(|frame| (frame.place.line, frame.place.frame)).map_err(|e| e.to_string()))
+        .collect();
+    assert_eq!(lines.len(), 5, "{lines:?}");
+    assert_eq!(lines[3], Ok((12, 3)));
+    for (index, expected) in
+        [(0, "a:2: frame 0"), (1, "a:8: frame 1"), (2, "a:10: frame 2"), (4, "a:17: frame 4")]
+    {
+        assert!(lines[index].as_ref().unwrap_err().contains(expected), "{lines:?}");
+    }
+}
+
+#[test]
 fn overrides_win_over_the_file_and_the_file_over_defaults() {
     let ammonium = "5\nCHARGE\nN 0 0 0\nH 1 0 0\nH -1 0 0\nH 0 1 0\nH 0 -1 0\n";
     let structure = |line: &str, charge, multiplicity| {

@@ -52,11 +52,12 @@ proptest! {
 
     #[test]
     fn a_frame_is_read_back_as_it_was_written(
-        (numbers, positions, velocities, forces) in (1_usize..6).prop_flat_map(|n_atoms| (
+        (numbers, positions, velocities, forces, masses_u) in (1_usize..6).prop_flat_map(|n_atoms| (
             vec(1_u8..=100, n_atoms),
             vectors(n_atoms),
             option::of(vectors(n_atoms)),
             option::of(vectors(n_atoms)),
+            option::of(vec(1e-300..1e300, n_atoms)),
         )),
         energy_ev in option::of(finite()),
         charge in option::of(any::<i32>()),
@@ -68,6 +69,7 @@ proptest! {
             positions: &positions,
             velocities: velocities.as_deref(),
             forces: forces.as_deref(),
+            masses_u: masses_u.as_deref(),
             energy_ev,
             charge,
             multiplicity,
@@ -81,6 +83,7 @@ proptest! {
         prop_assert_eq!(bits(&back.positions), bits(&positions));
         prop_assert_eq!(back.velocities.as_deref().map(bits), velocities.as_deref().map(bits));
         prop_assert_eq!(back.forces.as_deref().map(bits), forces.as_deref().map(bits));
+        prop_assert_eq!(&back.masses_u, &masses_u);
         prop_assert_eq!(back.energy_ev.map(f64::to_bits), energy_ev.map(f64::to_bits));
         prop_assert_eq!((back.charge, back.multiplicity), (charge, multiplicity));
         prop_assert_eq!(&back.key_values, &key_values);

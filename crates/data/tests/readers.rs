@@ -130,10 +130,8 @@ fn data_without_forces_name_what_was_found() {
     std::fs::write(&path, "1\nProperties=species:S:1:pos:R:3:dft_forces:R:3 spin=2\nH 1 0 0 0 0 3\n")
         .unwrap();
     let error = Dataset::read(&[path], ReadOptions::default()).unwrap_err().to_string();
-    assert!(
-        error.ends_with("frame 0 (line 1): forces on the atoms, found species, pos, dft_forces"),
-        "{error}"
-    );
+    let expected = "frame 0 (line 1): expected forces on the atoms (in XYZ a column forces:R:3), found none among species, pos, dft_forces";
+    assert!(error.ends_with(expected), "{error}");
 }
 
 #[test]
@@ -153,6 +151,14 @@ fn unknown_formats_say_what_was_found() {
         error.to_string().contains("nuclear_charges") && error.to_string().contains("E, F, Q, charge"),
         "{error}"
     );
+    std::fs::write(&path, "{\"format\": 1}").unwrap();
+    let error = Reader::open(&path, ReadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("expected XYZ, npz, HDF5, TFRecord, a store or a part of a split"), "{error}");
+    let old = ReadOptions { labels: Labels::Old, ..ReadOptions::default() };
+    for name in ["spice.hdf5", "qcml/dft_force_field/1.0.0", "qm22_ethanol.npz"] {
+        let error = Reader::open(&fixture(name), old).unwrap_err().to_string();
+        assert!(error.contains("revised MD17"), "{error}");
+    }
 }
 
 #[test]

@@ -70,6 +70,8 @@ pub enum StartingVelocities {
     Drawn,
     /// Drawn, then scaled so that every start has the temperature exactly. Not the canonical distribution.
     Scaled,
+    /// Those of [`crate::Snapshot::start_with_velocities`]; the initial temperature is not used.
+    Given,
 }
 
 /// In which orientation the force field sees the molecule.

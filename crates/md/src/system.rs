@@ -137,6 +137,7 @@ impl Snapshot {
         check_masses(&masses_u, structure.n_atoms(), replica)?;
         let velocities = maxwell_boltzmann(&masses_u, replica, config);
         let mut start = Self::at_step_zero(structure, masses_u, velocities, replica, config);
+        start.leave_the_line(config);
         if config.starting_velocities == StartingVelocities::Scaled {
             let n_degrees = start.progress.degrees_of_freedom;
             scale_to_temperature(&mut start.velocities, &start.masses_u, n_degrees, config);
@@ -144,17 +145,18 @@ impl Snapshot {
         Ok(start)
     }
 
-    /// As [`Snapshot::start`], with velocities `[n_atoms][3]` in Å/fs of one's own.
+    /// As [`Snapshot::start_with_masses`], with velocities `[n_atoms][3]` in Å/fs of one's own.
     ///
     /// # Errors
     /// [`StartError`] when the configuration is wrong, or there is not one finite velocity per atom.
     pub fn start_with_velocities(
         structure: Structure,
+        masses_u: Vec<f64>,
         velocities: Vec<[f64; 3]>,
         replica: u32,
         config: &Config,
     ) -> Result<Self, StartError> {
-        let mut start = Self::start(structure, replica, config)?;
+        let mut start = Self::start_with_masses(structure, masses_u, replica, config)?;
         start.velocities = velocities;
         start.next_stage(config)
     }
@@ -191,13 +193,30 @@ impl Snapshot {
             }
             Conserved::MomentumAndAngularMomentum => {
                 remove_translation_and_rotation(&masses_u, structure.positions(), &mut velocities);
-                rigid_degrees_of_freedom(structure.positions())
+                // Three atoms or more in a line bend as soon as they move, so the geometry does not count.
+                [0, 3, 5, 6][structure.n_atoms().min(3)]
             }
         };
         let degrees_of_freedom = 3 * structure.n_atoms() - n_rigid;
         let progress =
             Progress { replica, step: 0, degrees_of_freedom, potential_ev: 0.0, heat_ev: 0.0, chain: None };
         Self { structure, masses_u, velocities, progress }
+    }
+
+    /// Cools velocities drawn for atoms in a line, which have 3N − 5 degrees of freedom, to the 3N − 6 of the first step
+    /// on: of two bends across each other there is then one, the other is the rotation that was not started.
+    fn leave_the_line(&mut self, config: &Config) {
+        let counted = self.progress.degrees_of_freedom;
+        let drawn = match config.conserved() {
+            Conserved::MomentumAndAngularMomentum => {
+                3 * self.structure.n_atoms() - rigid_degrees_of_freedom(self.structure.positions())
+            }
+            _ => counted,
+        };
+        if drawn > counted {
+            let factor = (counted as f64 / drawn as f64).sqrt();
+            self.velocities.as_flattened_mut().iter_mut().for_each(|component| *component *= factor);
+        }
     }
 
     fn check(&self) -> Result<(), StartError> {
@@ -218,7 +237,8 @@ impl Snapshot {
         let may_take: &[usize] = match (config.conserved(), n_atoms) {
             (Conserved::Nothing, _) => &[0],
             (Conserved::Momentum, _) | (_, 1) => &[3],
-            // A linear molecule bends as soon as it moves, so the geometry of now does not tell.
+            (Conserved::MomentumAndAngularMomentum, 2) => &[5],
+            // 5 in older runs of a molecule that began in a line.
             (Conserved::MomentumAndAngularMomentum, _) => &[5, 6],
         };
         let may_chain = matches!(config.ensemble, Ensemble::NvtNoseHoover { .. });

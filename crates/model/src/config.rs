@@ -1,5 +1,6 @@
 //! The architecture's sizes: what a model file must say to be read.
 
+use crate::Layout;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,8 @@ pub struct ConfigError {
 
 /// Larger sizes than this are a corrupt file, not a model.
 const LARGEST_SIZE: usize = 65_536;
+/// More parameters than this too: hundreds of times the published model's.
+const LARGEST_N_PARAMETERS: u128 = 1_000_000_000;
 
 impl ModelConfig {
     /// The published architecture: 12 layers of width 192 with 12 heads.
@@ -107,6 +110,37 @@ impl ModelConfig {
             let value = format!("{:?}", self.targets);
             return Err(ConfigError { field: "targets", value, expected: "[\"forces\"]".into() });
         }
+        let n_parameters = self.n_parameters();
+        if n_parameters > LARGEST_N_PARAMETERS {
+            let expected =
+                format!("sizes with at most {LARGEST_N_PARAMETERS} parameters, found {n_parameters}");
+            return Err(ConfigError { field: "width", value: self.width.to_string(), expected });
+        }
         Ok(())
+    }
+
+    /// Elements of the arena, of sizes that are in range but may be too many for a layout.
+    fn n_parameters(&self) -> u128 {
+        let with_layers = |n_layers| Layout::new(&Self { n_layers, ..self.clone() }).len() as u128;
+        let without = with_layers(0);
+        without + self.n_layers as u128 * (with_layers(1) - without)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_in_range_that_make_too_many_parameters_are_refused() {
+        let published = ModelConfig::published();
+        assert_eq!(published.validate(), Ok(()));
+        assert_eq!(published.n_parameters(), Layout::new(&published).len() as u128);
+        let wide = ModelConfig { width: 65_536, n_heads: 1, ..published };
+        let largest = ModelConfig { n_layers: 65_536, ffn_multiplier: 65_536, ..wide.clone() };
+        for config in [wide, largest] {
+            let error = config.validate().expect_err("gigabytes").to_string();
+            assert!(error.contains("width = 65536: expected sizes with at most"), "{error}");
+        }
     }
 }

@@ -85,16 +85,21 @@ impl Model {
                 *value = entry as f32;
             }
         }
-        for (range, lowest) in [(&layout.azimuthal_frequencies, 0.5), (&layout.polar_frequencies, 1.0)] {
-            for f in 0..config.n_frequencies {
-                values[range.start + f] = frequencies.at(f, config.n_frequencies, lowest) as f32;
-            }
+        for (place, frequency) in frequencies.in_arena(&layout) {
+            values[place] = frequency as f32;
         }
         Ok(Self { config, card: Card::default(), values })
     }
 }
 
 impl Model {
+    /// Whether the Fourier features have these frequencies.
+    pub fn has_frequencies(&self, frequencies: Frequencies) -> bool {
+        // Imported ones were computed in f32.
+        let is_same = |(place, f): (usize, f64)| (f64::from(self.values[place]) / f - 1.0).abs() < 1e-4;
+        frequencies.in_arena(&Layout::new(&self.config)).all(is_same)
+    }
+
     /// The same function with more layers: those behind the model's own begin as the identity, their matrices but the
     /// last of attention and feed-forward at random, a function of `seed`; those last ones are zero, and train first.
     ///
@@ -135,6 +140,15 @@ impl Model {
 }
 
 impl Frequencies {
+    /// Every frequency with its place.
+    fn in_arena(self, layout: &Layout) -> impl Iterator<Item = (usize, f64)> {
+        let angles = [(layout.azimuthal_frequencies.clone(), 0.5), (layout.polar_frequencies.clone(), 1.0)];
+        angles.into_iter().flat_map(move |(range, lowest)| {
+            let count = range.len();
+            range.enumerate().map(move |(index, place)| (place, self.at(index, count, lowest)))
+        })
+    }
+
     fn at(self, index: usize, count: usize, lowest: f64) -> f64 {
         let highest = std::f64::consts::PI * 1e4;
         match self {

@@ -182,7 +182,7 @@ impl Model {
             width: authors.embd_dim,
             n_heads: authors.num_heads,
             n_gaussians: authors.num_3d_kernels,
-            n_frequencies: frequencies.map_or(64, |tensor| tensor.shape()[0]),
+            n_frequencies: frequencies.ok().and_then(|f| f.shape().first().copied()).unwrap_or(64),
             ffn_multiplier: authors.ffn_multiplier,
             first_atom_quirk: true,
             targets: vec![Target::Forces],

@@ -4,8 +4,8 @@
 
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
-use mdet_model::{Model, Molecule, Network, Tape};
-use safetensors::SafeTensors;
+use mdet_model::{Frequencies, Model, ModelError, Molecule, Network, Tape};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::path::PathBuf;
 
 const MOLECULES: [(&str, i32, u32); 5] = [
@@ -161,4 +161,21 @@ fn f64_jacobian_of_ethanol_matches_to_1e_8_and_lambda_to_six_digits() {
     }
     let lambda = (antisymmetric / all).sqrt();
     assert!((lambda - 0.7043688508124079).abs() < 5e-7, "{lambda}");
+}
+
+#[test]
+fn the_authors_frequencies_are_the_published_ones() {
+    let model = model(true);
+    assert!(model.has_frequencies(Frequencies::Published) && !model.has_frequencies(Frequencies::Integer));
+}
+
+#[test]
+fn weights_whose_frequencies_are_a_scalar_are_refused() {
+    let scalar = TensorView::new(Dtype::F32, Vec::new(), &[0; 4]).unwrap();
+    let file =
+        safetensors::serialize([("embedding.directional_embed.angular_freqs_azimuthal", scalar)], None);
+    let config = String::from_utf8(fixture("config.json")).unwrap();
+    let error = Model::import(&file.unwrap(), &config).unwrap_err();
+    let ModelError::Tensors(problems) = &error else { panic!("{error}") };
+    assert!(problems.iter().any(|p| p.ends_with("azimuthal: expected F32 [64], found F32 []")), "{error}");
 }

@@ -32,7 +32,7 @@ pub fn html(records: &[(String, Record)]) -> String {
     if let Some((_, first)) = records.iter().find(|(_, record)| !record.provenance.model.is_empty()) {
         let _ = writeln!(page, "<p class=\"soft\">Trained on: {}.</p>", escape(&first.provenance.trained_on));
     }
-    let sections: Vec<_> = records.iter().map(|(_, record)| section(&record.judgement)).collect();
+    let sections: Vec<_> = records.iter().map(|(_, record)| section(&record.judgement, records)).collect();
     page += "<ul class=\"verdicts\">\n";
     for (index, section) in sections.iter().enumerate() {
         let (class, word) = match section.good {

@@ -3,8 +3,10 @@
 
 use crate::plot::short;
 use crate::record::{Judgement, Record};
-use crate::sections::SHORT_PS;
+use crate::sections::stability::stable_ps;
+use crate::sections::{SHORT_PS, over_replicas};
 use mdet_analysis::Drift;
+use mdet_analysis::drift::{ConditionDrift, ReplicaDrift};
 
 /// One statement: what about, the paper's, ours.
 pub(crate) type Row = [String; 3];
@@ -52,14 +54,11 @@ pub(crate) fn rows(records: &[(String, Record)]) -> Vec<Row> {
                 add("NVE of larger structures", "energy runs away", ours);
             }
             Judgement::Stability(found) => {
-                let (stable, error) = (found.stable_ps, found.distance_error);
                 let ours = format!(
-                    "{:.1} ± {:.1} of {} ps; h(r) {:.3} ± {:.3}",
-                    stable.mean,
-                    stable.standard_deviation,
+                    "{} of {} ps; h(r) {}",
+                    stable_ps(found),
                     short(found.planned_ps),
-                    error.mean,
-                    error.standard_deviation
+                    over_replicas(&found.distance_error, 3)
                 );
                 add(&format!("stability of {}", found.molecule), not_stated, ours);
             }
@@ -69,15 +68,67 @@ pub(crate) fn rows(records: &[(String, Record)]) -> Vec<Row> {
     rows
 }
 
-/// Which conditions kept their kinetic energy.
+/// Length of the paper's runs, ps, and the part of it that ours must have to be compared.
+const PAPER_PS: f64 = 500.0;
+const COMPARABLE: f64 = 0.5;
+
+/// How many replicas of each condition kept their kinetic energy.
 fn staying(found: &Drift) -> String {
+    let planned = short(found.planned_ps);
     if found.planned_ps < SHORT_PS {
-        return format!("{} ps are too short to say", short(found.planned_ps));
+        return format!("{planned} ps are too short to say");
     }
-    let stays = |c: &&mdet_analysis::drift::ConditionDrift| {
-        c.ended.is_none() && c.replicas.iter().all(|r| r.ten_percent_ps.is_none())
+    let staying = |c: &ConditionDrift| {
+        let stays = |r: &&ReplicaDrift| c.ended.is_none() && r.ten_percent_ps.is_none();
+        let n = c.replicas.iter().filter(stays).count();
+        format!("{} {n} of {}", c.name, c.replicas.len())
     };
-    let names: Vec<&str> = found.conditions.iter().filter(stays).map(|c| c.name.as_str()).collect();
-    let which = if names.is_empty() { "no condition".to_string() } else { names.join("; ") };
-    format!("of {} ps, the kinetic energy stays within 10 % in: {which}", short(found.planned_ps))
+    let conditions: Vec<String> = found.conditions.iter().map(staying).collect();
+    let length = match found.planned_ps < COMPARABLE * PAPER_PS {
+        true => format!(" (not the paper's {PAPER_PS} ps: not compared)"),
+        false => String::new(),
+    };
+    let conditions = conditions.join("; ");
+    format!("replicas whose kinetic energy is within 10 % after {planned} ps{length}: {conditions}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_runs_are_counted_but_not_compared_with_the_papers() {
+        let replica = |ten_percent_ps| ReplicaDrift {
+            time_ps: 6.0,
+            heating_mev_per_atom_per_ps: None,
+            balance_mev_per_atom_per_ps: None,
+            ten_percent_ps,
+            runaway_ps: None,
+            temperature_k: None,
+        };
+        let condition = ConditionDrift {
+            name: "f64".into(),
+            heating_mev_per_atom_per_ps: None,
+            predicted: None,
+            balance_mev_per_atom_per_ps: None,
+            temperature_k: None,
+            ended: None,
+            replicas: vec![replica(None), replica(Some(5.0))],
+            curve_time_ps: Vec::new(),
+            curve_temperature_k: Vec::new(),
+            steps_per_second: 1.0,
+        };
+        let mut found = Drift {
+            molecule: "octane".into(),
+            n_atoms: 26,
+            timestep_fs: 1.0,
+            planned_ps: 6.0,
+            starting_temperature_k: 300.0,
+            conditions: vec![condition],
+        };
+        let words = staying(&found);
+        assert!(words.contains("not compared") && words.ends_with("f64 1 of 2"), "{words}");
+        found.planned_ps = 500.0;
+        assert!(!staying(&found).contains("not compared"));
+    }
 }

@@ -3,6 +3,7 @@
 //! JSON: `schema` (a number that grows when the meaning of a field changes), `provenance`, and `judgement` with its
 //! `kind` and `result`. Field names end in their unit; without one, a number is a count, a share or an index.
 
+use mdet_analysis::equivariance::MAX_L;
 use mdet_analysis::map::StructureMap;
 use mdet_analysis::observables::ObservableErrors;
 use mdet_analysis::{Accuracy, Drift, Equivariance, Lambda, Stability, Trajectories};
@@ -104,6 +105,18 @@ pub enum RecordError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// It lacks values.
+    #[error("{}: expected {expected} {what}, found {found}", path.display())]
+    Count {
+        /// The file.
+        path: PathBuf,
+        /// Values of what.
+        what: &'static str,
+        /// Their number by the rest of the file.
+        expected: usize,
+        /// Their number.
+        found: usize,
+    },
     /// Its fields mean something else.
     #[error("{}: made by another version of mdet (schema {found}, this one reads {SCHEMA}): make it again", path.display())]
     Schema {
@@ -146,7 +159,82 @@ impl Record {
         // First of all: another schema's fields need not be readable.
         match serde_json::from_str::<Version>(&text) {
             Ok(Version { schema: found }) if found != SCHEMA => Err(RecordError::Schema { path, found }),
-            _ => serde_json::from_str(&text).map_err(|source| RecordError::Json { path, source }),
+            _ => match serde_json::from_str::<Self>(&text) {
+                Err(source) => Err(RecordError::Json { path, source }),
+                Ok(record) => match record.judgement.miscounted() {
+                    Some((what, expected, found)) => Err(RecordError::Count { path, what, expected, found }),
+                    None => Ok(record),
+                },
+            },
         }
+    }
+}
+
+impl Judgement {
+    /// The first values that are not as many as the report reads: of what, how many were expected, how many found.
+    fn miscounted(&self) -> Option<(&'static str, usize, usize)> {
+        let counts = match self {
+            Self::Accuracy(found) => {
+                let (parity, histogram) = (&found.parity, &found.error_histogram_mev_per_angstrom);
+                vec![
+                    ("cells of parity", parity.n_bins * parity.n_bins, parity.counts.len()),
+                    ("edges of the error histogram", histogram.counts.len() + 1, histogram.edges.len()),
+                ]
+            }
+            Self::Equivariance(found) => {
+                let map = &found.bias_map_mev_per_angstrom;
+                let n_averages = found.structures.first().map_or(0, |s| s.averaged.len());
+                let of_structures = found.structures.iter().flat_map(|s| {
+                    [
+                        ("values of share_per_l", MAX_L, s.share_per_l.len()),
+                        ("values of averaged", n_averages, s.averaged.len()),
+                    ]
+                });
+                let cells = ("cells of the bias map", map.n_heights * map.n_azimuths, map.cells.len());
+                of_structures.chain([cells]).collect()
+            }
+            Self::Lambda(found) => {
+                vec![("structures at least", found.structures.len().max(1), found.structures.len())]
+            }
+            Self::Stability(found) => {
+                vec![("replicas at least", found.replicas.len().max(1), found.replicas.len())]
+            }
+            Self::Trajectories(found) => {
+                vec![("trajectories", found.trajectories.len().clamp(1, 2), found.trajectories.len())]
+            }
+            Self::Drift(_) | Self::Map(_) | Self::Observables(_) => Vec::new(),
+        };
+        counts.into_iter().find(|(_, expected, found)| expected != found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_lacks_values_is_refused_with_their_number() {
+        let folder = std::env::temp_dir().join(format!("mdet-report-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("traj.json");
+        let provenance = Provenance {
+            command: String::new(),
+            mdet_version: String::new(),
+            machine: String::new(),
+            model: String::new(),
+            model_sha256: String::new(),
+            trained_on: String::new(),
+            inputs: Vec::new(),
+            seed: 0,
+            seconds: 0.0,
+            units: String::new(),
+        };
+        let (molecule, n_atoms) = ("H2O".to_string(), 3);
+        let none = Trajectories { molecule, n_atoms, trajectories: Vec::new(), differences: Vec::new() };
+        let record = Record::new(provenance, Judgement::Trajectories(none), None);
+        std::fs::write(&path, record.to_json()).unwrap();
+        let error = Record::read(&path).unwrap_err().to_string();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(error.ends_with("traj.json: expected 1 trajectories, found 0"), "{error}");
     }
 }

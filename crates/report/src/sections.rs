@@ -2,16 +2,16 @@
 
 pub(crate) mod drift;
 mod equivariance;
+mod lambda;
 pub(crate) mod map;
 mod observables;
-mod stability;
+pub(crate) mod stability;
 mod trajectory;
 
-use crate::plot::{Axis, Plot, escape, short};
-use crate::record::Judgement;
+use crate::plot::{Axis, Plot, escape};
+use crate::record::{Judgement, Record};
 use mdet_analysis::accuracy::{Errors, Parity};
-use mdet_analysis::loops::LoopKind;
-use mdet_analysis::{Accuracy, Estimate, Lambda};
+use mdet_analysis::{Accuracy, Estimate, Spread, Stability};
 
 /// Dynamics shorter than this decide nothing: energies fluctuate by 10 % over a tenth of a run, whatever the forces, and bonds
 /// have hardly been tried.
@@ -26,12 +26,13 @@ pub(crate) struct Section {
     pub body: String,
 }
 
-pub(crate) fn section(judgement: &Judgement) -> Section {
+/// What is said of a judgement, beside the others of its page.
+pub(crate) fn section(judgement: &Judgement, records: &[(String, Record)]) -> Section {
     match judgement {
         Judgement::Accuracy(found) => accuracy(found),
         Judgement::Equivariance(found) => equivariance::section(found),
-        Judgement::Lambda(found) => lambda(found),
-        Judgement::Drift(found) => drift::section(found),
+        Judgement::Lambda(found) => lambda::section(found),
+        Judgement::Drift(found) => drift::section(found, stability_of(records)),
         Judgement::Map(found) => map::section(found),
         Judgement::Stability(found) => stability::section(found),
         Judgement::Observables(found) => observables::section(found),
@@ -39,9 +40,26 @@ pub(crate) fn section(judgement: &Judgement) -> Section {
     }
 }
 
-/// Verdict on dynamics of `planned_ps` picoseconds: a failure is one however early, but only a long run says that it holds.
-fn held(without_failure: bool, planned_ps: f64) -> Option<bool> {
-    (!without_failure || planned_ps >= SHORT_PS).then_some(without_failure)
+/// The stability among the results, for what NVT is known of.
+fn stability_of(records: &[(String, Record)]) -> Option<&Stability> {
+    records.iter().find_map(|(_, record)| match &record.judgement {
+        Judgement::Stability(found) => Some(found),
+        _ => None,
+    })
+}
+
+/// Verdict on dynamics of at least `run_ps` picoseconds: a failure is one however early, but only a long run says that it
+/// holds.
+fn held(without_failure: bool, run_ps: f64) -> Option<bool> {
+    (!without_failure || run_ps >= SHORT_PS).then_some(without_failure)
+}
+
+/// "1.20 ± 0.30", mean and standard deviation of one replica; "1.20 (one)" of a single one.
+pub(crate) fn over_replicas(spread: &Spread, digits: usize) -> String {
+    match spread.n {
+        1 => format!("{:.digits$} (one)", spread.mean),
+        _ => format!("{:.digits$} ± {:.digits$}", spread.mean, spread.standard_deviation),
+    }
 }
 
 pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -65,7 +83,7 @@ fn accuracy(found: &Accuracy) -> Section {
     const KCAL_PER_MOL_IN_MEV: f64 = 43.364_104;
     let all = &found.overall;
     let mae = all.component_mae_mev_per_angstrom;
-    let verdict = format!(
+    let mut verdict = format!(
         "Force components are off by {mae:.1} meV/Å on average ({:.2} kcal/mol/Å), {} of the force; {} structures of {} molecules, 95 % interval over {}.",
         mae.value / KCAL_PER_MOL_IN_MEV,
         all.relative_percent.map_or("an unknown share".into(), |r| format!("{r:.1} %")),
@@ -73,6 +91,9 @@ fn accuracy(found: &Accuracy) -> Section {
         found.n_molecules,
         found.intervals_over
     );
+    if let Some(n) = found.n_outside_domain.filter(|&n| n > 0) {
+        verdict += &format!(" {n} of the structures are outside of what the model was trained on.");
+    }
     let head = [
         "",
         "structures",
@@ -135,95 +156,4 @@ fn parity(parity: &Parity) -> String {
     }
     plot.line(1, "", [(-limit, -limit), (limit, limit)])
         .figure("Predicted against reference components; darker is more, on a logarithmic scale. The line is equality.")
-}
-
-fn lambda(found: &Lambda) -> Section {
-    let mean = found.mean;
-    let turns = || found.loops.iter().filter(|work| work.kind == LoopKind::Turn);
-    let turn = turns().map(|work| work.work_mev.abs()).sum::<f64>() / turns().count().max(1) as f64;
-    let mut verdict = format!(
-        "{:.1} % of the force Jacobian is antisymmetric (λ = {mean:.4}; 0 with a potential), over {} structures.",
-        100.0 * mean.value,
-        found.structures.len()
-    );
-    if turns().count() > 0 {
-        verdict +=
-            &format!(" A full turn of the molecule does {turn:.1} meV of work, where it should do none.");
-    }
-    let (low, high) = found
-        .structures
-        .iter()
-        .fold((f64::INFINITY, 0.0_f64), |(low, high), s| (low.min(s.lambda), high.max(s.lambda)));
-    let high = if high > low { high } else { low + 1e-6 };
-    let histogram =
-        mdet_analysis::Histogram::linear(found.structures.iter().map(|s| s.lambda), low.min(high), high, 24);
-    let bars: Vec<_> = histogram
-        .counts
-        .iter()
-        .zip(histogram.edges.windows(2))
-        .map(|(&c, e)| (e[0], e[1], c as f64))
-        .collect();
-    let counts =
-        Plot::new(Axis::over("λ", [low, high]), Axis::from_zero("structures", bars.iter().map(|b| b.2)));
-    let sizes = Plot::new(
-        Axis::over("atoms", found.structures.iter().map(|s| s.n_atoms as f64)),
-        Axis::from_zero("λ", found.structures.iter().map(|s| s.lambda)),
-    );
-    let points = |inside: bool| {
-        let chosen = found.structures.iter().filter(move |s| (s.inside_domain != Some(false)) == inside);
-        chosen.map(|s| (s.n_atoms as f64, s.lambda, s.lambda, s.lambda))
-    };
-    let correlation = found.rank_correlation_with_size.map_or("unknown".into(), |r| format!("{r:+.2}"));
-    let sizes =
-        sizes.points(0, "like the training data", points(true)).points(1, "outside of it", points(false));
-    let is_trajectory = found.structures.len() > 2
-        && found
-            .structures
-            .windows(2)
-            .all(|pair| pair[0].name == pair[1].name && pair[0].n_atoms == pair[1].n_atoms);
-    let second = if is_trajectory {
-        let along = found.structures.iter().enumerate().map(|(k, s)| (k as f64, s.lambda));
-        let frames = Axis::over("frame", [0.0, found.structures.len() as f64]);
-        let lambdas = Axis::from_zero("λ", found.structures.iter().map(|s| s.lambda));
-        Plot::new(frames, lambdas).line(0, "", along).figure("λ along the trajectory.")
-    } else {
-        sizes.figure(&format!("λ by size; rank correlation {correlation}."))
-    };
-    let mut body = plots([counts.bars(0, bars).figure("λ over structures."), second]);
-    if !found.by_class.is_empty() {
-        let rows = found.by_class.iter().map(|c| {
-            vec![
-                if c.class.is_empty() { "unnamed".into() } else { c.class.clone() },
-                c.n_structures.to_string(),
-                interval(&c.lambda, 4),
-            ]
-        });
-        body += &table(&["class", "structures", "λ"], rows);
-    }
-    if !found.loops.is_empty() {
-        body += "<h3>Work around closed loops</h3>";
-        let loops = found.loops.iter().filter(|work| work.kind != LoopKind::Bond).take(24);
-        let kind = |kind| match kind {
-            LoopKind::Turn => "turn about",
-            LoopKind::Torsion => "torsion",
-            LoopKind::Bond => "circle of",
-        };
-        let rows = loops.map(|w| {
-            let relative = 100.0 * w.work_mev / w.absolute_work_mev.max(f64::MIN_POSITIVE);
-            vec![
-                w.structure.clone(),
-                format!("{} {}", kind(w.kind), w.path),
-                format!("{:+.1}", w.work_mev),
-                format!("{relative:+.1}"),
-                short(w.quadrature_error_mev),
-            ]
-        });
-        body += &table(&["structure", "loop", "work meV", "of |work| %", "quadrature error meV"], rows);
-    }
-    Section {
-        title: "Energy conservation: the force Jacobian".into(),
-        good: Some(mean.value < 1e-3),
-        verdict,
-        body,
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Fine-tuning is a run with a `start` and the recipe of [`TrainConfig::finetune`].
 
-use crate::Loss;
+use crate::{Loss, learning_rate};
 use mdet_data::ReadOptions;
 use mdet_kernels::Operands;
 use mdet_model::{Frequencies, ModelConfig};
@@ -47,7 +47,8 @@ pub struct TrainConfig {
     #[schemars(range(min = 1))]
     pub copies: usize,
     /// Weight in the loss of the equivariance error between a structure's copies, of which there must be two or more: how
-    /// far forces, turned back, scatter about their mean, as `mdet judge equivariance` measures it. 0 as published.
+    /// far forces, turned back, scatter about their mean. About the mean of K copies that is √((K − 1)/K) of what
+    /// `mdet judge equivariance` measures over many orientations. 0 as published.
     #[serde(default)]
     #[schemars(range(min = 0.0))]
     pub equivariance_weight: f64,
@@ -97,6 +98,7 @@ pub struct TrainConfig {
     #[schemars(range(min = 1))]
     pub validate_every: u64,
     /// Validation structures measured each time, evenly spaced; all of them are at the end.
+    #[schemars(range(min = 1))]
     pub validation_structures: usize,
     /// Frequencies of the Fourier features; the start model's where there is one.
     #[serde(default)]
@@ -118,7 +120,7 @@ pub enum Trained {
     /// All of them.
     #[default]
     All,
-    /// Those of the force head alone; the rest stays as in the start model.
+    /// Those of the force head alone, with `start` and AdamW; the rest stays as in the start model.
     Head,
 }
 
@@ -131,7 +133,7 @@ pub enum Schedule {
     Cosine,
     /// Constant, then linear to zero (warm-up, stable, decay): a run can be made longer while it is constant.
     Trapezoid {
-        /// Steps of the linear fall to zero at the end.
+        /// Steps of the linear fall to zero at the end, after the warm-up.
         decay_steps: u64,
     },
 }
@@ -188,6 +190,16 @@ pub enum ConfigError {
         /// What would do.
         expected: &'static str,
     },
+    /// A choice that does not go with another.
+    #[error("{field} = \"{value}\": expected {expected}")]
+    Choice {
+        /// The setting.
+        field: &'static str,
+        /// What it chooses.
+        value: &'static str,
+        /// What would do.
+        expected: &'static str,
+    },
     /// Neither a start model nor an architecture.
     #[error("expected `start` (a model to start from), or `frequencies` and [model] (a new one's)")]
     NoModel,
@@ -200,7 +212,7 @@ impl ConfigError {
     /// The key that is wrong, dots leading into tables; none where one is missing.
     pub fn key(&self) -> Option<String> {
         match self {
-            Self::Range { field, .. } => Some((*field).into()),
+            Self::Range { field, .. } | Self::Choice { field, .. } => Some((*field).into()),
             Self::NoModel => None,
             Self::Model(error) => Some(format!("model.{}", error.field)),
         }
@@ -326,7 +338,19 @@ impl TrainConfig {
             ),
             ("n_steps", self.n_steps as f64, self.n_steps == 0, "at least 1"),
             ("validate_every", self.validate_every as f64, self.validate_every == 0, "at least 1"),
+            (
+                "validation_structures",
+                self.validation_structures as f64,
+                self.validation_structures == 0,
+                "at least 1",
+            ),
             ("warmup_steps", self.warmup_steps as f64, self.warmup_steps > self.n_steps, "at most n_steps"),
+            (
+                "schedule.trapezoid.decay_steps",
+                self.decay_steps() as f64,
+                self.decay_steps() > 0 && self.warmup_steps.saturating_add(self.decay_steps()) > self.n_steps,
+                "at most n_steps - warmup_steps: the rate falls after it has risen",
+            ),
             (
                 "curriculum_steps",
                 self.curriculum_steps as f64,
@@ -344,6 +368,14 @@ impl TrainConfig {
                 return Err(ConfigError::Range { field, value, expected });
             }
         }
+        if self.trained == Trained::Head && self.start.is_none() {
+            let expected = "\"all\" without `start`";
+            return Err(ConfigError::Choice { field: "trained", value: "head", expected });
+        }
+        if self.trained == Trained::Head && self.optimiser == OptimiserName::Muon {
+            let expected = "\"adamw\" where `trained` is \"head\", which has no inner matrices";
+            return Err(ConfigError::Choice { field: "optimiser", value: "muon", expected });
+        }
         match (&self.start, &self.model, &self.frequencies) {
             (_, Some(model), Some(_)) | (Some(_), Some(model), None) => Ok(model.validate()?),
             (Some(_), None, _) => Ok(()),
@@ -353,6 +385,16 @@ impl TrainConfig {
 }
 
 impl TrainConfig {
+    /// Learning rate of a step, from 0.
+    pub(crate) fn rate(&self, step: u64) -> f64 {
+        learning_rate(step, self.learning_rate, self.warmup_steps, self.n_steps, self.schedule)
+    }
+
+    /// Steps of the linear fall; 0 for a cosine.
+    fn decay_steps(&self) -> u64 {
+        if let Schedule::Trapezoid { decay_steps } = self.schedule { decay_steps } else { 0 }
+    }
+
     /// δ of the Huber loss, eV/Å; 1 for the others.
     fn huber_delta(&self) -> f64 {
         if let Loss::Huber { delta_ev_per_angstrom } = self.loss { delta_ev_per_angstrom } else { 1.0 }

@@ -2,7 +2,7 @@
 
 use crate::{CheckpointError, ConfigError};
 use mdet_data::DataError;
-use mdet_model::ModelError;
+use mdet_model::{Frequencies, ModelError};
 use std::path::{Path, PathBuf};
 
 /// Why a run ended early.
@@ -45,11 +45,32 @@ pub enum TrainError {
     },
     /// The folder holds a run of another configuration.
     #[error(
-        "{path} holds another configuration: resume with the one it was started with (only n_steps, schedule, \
-         checkpoint_minutes and validation_structures may change)"
+        "{path} holds another configuration: resume with the one it was started with (only n_steps, schedule, rounding, \
+         checkpoint_minutes, validate_every and validation_structures may change)"
     )]
     OtherRun {
         /// The configuration file.
+        path: PathBuf,
+    },
+    /// Steps that the run has done would have had another learning rate.
+    #[error(
+        "{path}: n_steps, schedule: expected learning rate {expected:e} in step {step}, which is done, found {found:e}: \
+         they may change only steps that are still to come"
+    )]
+    OtherRate {
+        /// The configuration file.
+        path: PathBuf,
+        /// The first such step, from 0.
+        step: u64,
+        /// Its rate.
+        expected: f64,
+        /// What the new configuration gives it.
+        found: f64,
+    },
+    /// Another process trains in the folder.
+    #[error("{path}: expected a folder that nobody trains in, found another mdet running in it")]
+    InUse {
+        /// The folder.
         path: PathBuf,
     },
     /// The model to start from is of another architecture.
@@ -59,6 +80,14 @@ pub enum TrainError {
     OtherArchitecture {
         /// The model file.
         path: PathBuf,
+    },
+    /// The model to start from has other Fourier features.
+    #[error("frequencies: expected those of {path}, found {found:?}; with `start` the key can be left out")]
+    OtherFrequencies {
+        /// The model file.
+        path: PathBuf,
+        /// What the configuration says.
+        found: Frequencies,
     },
     /// The processes of a run do not see the same files.
     #[error("process {rank} has other data or another configuration than process 0: all need the same files")]
@@ -91,7 +120,7 @@ pub enum TrainError {
     /// Loss or gradient is no number any more.
     #[error(
         "step {step}: the loss is {loss} and the gradient's norm {norm}, in a batch of {batch}; the last checkpoint is \
-         kept. Lower learning_rate, or look at these structures"
+         kept. Look at these structures, or start a new run from its model.safetensors with a lower learning_rate"
     )]
     NotFinite {
         /// The step, from 0.
@@ -103,12 +132,25 @@ pub enum TrainError {
         /// Its structures.
         batch: String,
     },
+    /// The model is of no use any more.
+    #[error(
+        "after {n_steps} steps: expected finite {what}, found {found}; the last checkpoint is kept. Start a new run from \
+         its model.safetensors with a lower learning_rate"
+    )]
+    NotFiniteModel {
+        /// Steps done.
+        n_steps: u64,
+        /// Parameters or errors.
+        what: &'static str,
+        /// The first that is no number.
+        found: f64,
+    },
 }
 
 impl TrainError {
     /// Whether every rank of a run has this error at the same step.
     pub fn is_shared(&self) -> bool {
-        matches!(self, Self::NotFinite { .. })
+        matches!(self, Self::NotFinite { .. } | Self::NotFiniteModel { .. })
     }
 
     /// A model's error with its file; the system's errors name the file themselves.

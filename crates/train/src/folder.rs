@@ -9,13 +9,15 @@
 //! | `state.safetensors` | everything a resume needs |
 //! | `model.safetensors` | the averaged parameters as a model, at the last checkpoint |
 //! | `best.safetensors` | the same where the validation error was lowest so far |
+//! | `lock` | nothing: the process that trains here holds it |
 
 use crate::checkpoint::State;
 use crate::metrics::MetricsFile;
 use crate::model_card::markdown;
 use crate::{TrainConfig, TrainError};
 use mdet_core::atomic_write;
-use mdet_model::Model;
+use mdet_model::{Model, ValidationError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// The folder of a run of one configuration.
@@ -23,31 +25,36 @@ use std::path::{Path, PathBuf};
 pub(crate) struct RunFolder {
     path: PathBuf,
     pub metrics: MetricsFile,
+    /// Keeps a second process out.
+    _lock: File,
 }
 
 impl RunFolder {
-    /// Makes the folder, or finds a run in it that `config` continues, and writes `config` to it.
-    pub fn open(path: &Path, config: &TrainConfig) -> Result<Self, TrainError> {
+    /// Makes the folder, or finds a run in it that `config` continues and reads its last checkpoint into `state`, which has
+    /// the right lengths; then writes `config` to it.
+    pub fn open(path: &Path, config: &TrainConfig, state: &mut State) -> Result<Self, TrainError> {
         std::fs::create_dir_all(path).map_err(io(path))?;
-        let config_path = path.join("config.toml");
-        let text = toml::to_string(config).expect("a configuration is plain data");
-        match std::fs::read_to_string(&config_path) {
-            Ok(found) if !continues(&found, config) => {
-                return Err(TrainError::OtherRun { path: config_path });
-            }
-            Ok(found) if found == text => {}
-            _ => atomic_write(&config_path, text.as_bytes()).map_err(io(&config_path))?,
+        let lock = lock(path)?;
+        let (config_path, state_path) = (path.join("config.toml"), path.join("state.safetensors"));
+        let saved = std::fs::read_to_string(&config_path).ok();
+        let earlier = saved.as_ref().map(|text| continued(text, config, &config_path)).transpose()?;
+        if state_path.exists() {
+            state.read(&state_path)?;
         }
-        Ok(Self { path: path.into(), metrics: MetricsFile::new(path) })
+        if let Some(earlier) = earlier {
+            check_rates(&earlier, config, state.optimiser.n_steps, &config_path)?;
+        }
+        let text = toml::to_string(config).expect("a configuration is plain data");
+        if saved.as_ref() != Some(&text) {
+            atomic_write(&config_path, text.as_bytes()).map_err(io(&config_path))?;
+        }
+        Ok(Self { path: path.into(), metrics: MetricsFile::new(path), _lock: lock })
     }
 
-    /// Reads the last checkpoint into a state of the right lengths; without one the state stays.
-    pub fn read_state(&self, state: &mut State) -> Result<(), TrainError> {
-        let path = self.path.join("state.safetensors");
-        if path.exists() {
-            state.read(&path)?;
-        }
-        Ok(())
+    /// Errors of the last checkpoint's model, if it has these parameters: it may be newer than the state.
+    pub fn measured(&self, values: &[f32]) -> Vec<ValidationError> {
+        let model = Model::read(&self.path.join("model.safetensors")).ok();
+        model.filter(|model| model.values == values).map(|model| model.card.validation).unwrap_or_default()
     }
 
     /// Saves the model and then the state, so that a state never stands without its model.
@@ -69,22 +76,50 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> TrainError {
     move |source| TrainError::Io { path: path.clone(), source }
 }
 
-/// Whether a run with the saved configuration can go on with `config`: its past steps are the same.
+/// The folder for this process alone, until it ends. The file is never renamed, or two could each hold one of that name.
+fn lock(folder: &Path) -> Result<File, TrainError> {
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(TrainError::InUse { path: folder.into() }),
+        Err(TryLockError::Error(error)) => Err(io(&path)(error)),
+    }
+}
+
+/// The saved configuration, where a run with it can go on with `config`.
 ///
-/// A run is made longer while its learning rate is constant; how often it is looked at changes nothing, and the rounding
-/// of products less than the choice of a batch.
-fn continues(saved: &str, config: &TrainConfig) -> bool {
-    toml::from_str::<TrainConfig>(saved).is_ok_and(|saved| {
-        let TrainConfig {
-            n_steps,
-            schedule,
-            checkpoint_minutes,
-            validation_structures,
-            validate_every,
-            rounding,
-            ..
-        } = *config;
-        let changed = TrainConfig { n_steps, schedule, rounding, ..saved };
-        TrainConfig { checkpoint_minutes, validation_structures, validate_every, ..changed } == *config
-    })
+/// How often a run is looked at changes nothing, and the rounding of products less than the choice of a batch; its length
+/// and schedule are left to [`check_rates`].
+fn continued(saved: &str, config: &TrainConfig, path: &Path) -> Result<TrainConfig, TrainError> {
+    let other = || TrainError::OtherRun { path: path.into() };
+    let saved: TrainConfig = toml::from_str(saved).map_err(|_| other())?;
+    let TrainConfig {
+        n_steps,
+        schedule,
+        checkpoint_minutes,
+        validation_structures,
+        validate_every,
+        rounding,
+        ..
+    } = *config;
+    let changed = TrainConfig { n_steps, schedule, rounding, ..saved.clone() };
+    let changed = TrainConfig { checkpoint_minutes, validation_structures, validate_every, ..changed };
+    if changed == *config { Ok(saved) } else { Err(other()) }
+}
+
+/// The steps done have the same learning rates by both configurations: a run is made longer while its rate is constant.
+fn check_rates(
+    saved: &TrainConfig,
+    config: &TrainConfig,
+    n_steps: u64,
+    path: &Path,
+) -> Result<(), TrainError> {
+    let rates = |step| (step, saved.rate(step), config.rate(step));
+    match (0..n_steps).map(rates).find(|(_, expected, found)| expected != found) {
+        Some((step, expected, found)) => {
+            Err(TrainError::OtherRate { path: path.into(), step, expected, found })
+        }
+        None => Ok(()),
+    }
 }

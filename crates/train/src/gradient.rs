@@ -13,7 +13,7 @@ use mdet_model::{Molecule, Network, Rounding, Tape};
 use rayon::prelude::*;
 
 /// Fixed, so that sums do not depend on the number of threads; also the most threads that find work.
-const N_SLOTS: usize = 8;
+pub const N_SLOTS: usize = 8;
 /// Edge rows that are evaluated together at most (a single larger structure goes alone): enough for the matrix
 /// products to run at their rate, few enough for the rows of a layer to stay in the second-level cache.
 const GROUP_ROWS: usize = 512;

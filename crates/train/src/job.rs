@@ -123,6 +123,9 @@ fn first_model(config: &mut TrainConfig, start: Option<&Model>) -> Result<Model,
         if *model != (ModelConfig { n_layers, ..start.config.clone() }) {
             return Err(TrainError::OtherArchitecture { path });
         }
+        if let Some(found) = config.frequencies.filter(|&frequencies| !start.has_frequencies(frequencies)) {
+            return Err(TrainError::OtherFrequencies { path, found });
+        }
         return Ok(start.deepened(n_layers, config.seed).map_err(crate::ConfigError::from)?);
     }
     let (Some(model), Some(frequencies)) = (&config.model, config.frequencies) else {

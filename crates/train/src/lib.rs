@@ -24,10 +24,10 @@ mod run;
 mod validate;
 
 pub use batch::{Batches, Sample, Share};
-pub use checkpoint::CheckpointError;
+pub use checkpoint::{CheckpointError, Contents};
 pub use config::{ConfigError, OptimiserName, Rounding, Schedule, TrainConfig, Trained};
 pub use error::TrainError;
-pub use gradient::{BatchGradient, StructureTerms};
+pub use gradient::{BatchGradient, N_SLOTS, StructureTerms};
 pub use job::{Job, StartErrors};
 pub use loss::Loss;
 pub use metrics::{Metrics, Progress, read_metrics};

@@ -63,10 +63,11 @@ impl MetricsFile {
         Self { path: folder.join("metrics.jsonl"), events: folder.join("events.out.tfevents.0.mdet") }
     }
 
-    /// Cuts the files back to what a run of `n_steps` steps has written.
+    /// Cuts the files back to what a run of `n_steps` steps has written: nothing before the first, since the start model is
+    /// then measured again.
     pub fn cut(&self, n_steps: u64) -> Result<(), TrainError> {
         let mut lines = if self.path.exists() { read_metrics(&self.path)? } else { Vec::new() };
-        lines.retain(|metrics| metrics.step <= n_steps);
+        lines.retain(|metrics| n_steps > 0 && metrics.step <= n_steps);
         let kept: String = lines.iter().map(line).collect();
         let events =
             lines.iter().fold(events::start(), |file, metrics| [file, events::event(metrics)].concat());

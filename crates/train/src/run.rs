@@ -3,14 +3,14 @@
 //! On several processes ([`Ranks`]) each takes its share of a batch and of the validation structures; gradients and
 //! sums of errors are added over all of them, and then every one takes the same step. The first alone has a folder.
 
-use crate::checkpoint::State;
+use crate::checkpoint::{Contents, State};
 use crate::folder::RunFolder;
 use crate::gradient::BatchGradient;
 use crate::job::evenly_spaced;
 use crate::metrics::{Metrics, Window};
 use crate::{
-    Batches, ConfigError, Job, Matrix, Optimiser, OptimiserName, Progress, Ranks, Sample, StructureTerms,
-    TrainConfig, TrainError, Trained, clip_to_norm, learning_rate, validate,
+    Batches, ConfigError, ForceErrors, Job, Matrix, Optimiser, OptimiserName, Progress, Ranks, Sample,
+    StructureTerms, TrainConfig, TrainError, Trained, clip_to_norm, validate,
 };
 use mdet_data::composition;
 use mdet_model::{Layout, Model, Network, Tape, Tensor, ValidationError};
@@ -83,7 +83,7 @@ impl Job {
                 let batch = run.describe(&batches.structures_at(step));
                 return Err(TrainError::NotFinite { step, loss, norm, batch });
             }
-            run.step(gradient);
+            run.step(gradient)?;
             window.add(loss, norm, n_structures * copies);
             run.report(step + 1, &mut window, report)?;
             if last_checkpoint.elapsed().as_secs_f64() > 60.0 * config.checkpoint_minutes {
@@ -127,12 +127,13 @@ struct Run<'a> {
     model: Model,
     /// Lowest validation error so far, meV/Å.
     best: f64,
+    /// Of the training and the validation data.
+    contents: [Contents; 2],
 }
 
 impl<'a> Run<'a> {
     fn open(job: &'a Job, folder: &Path, ranks: &'a Ranks) -> Result<Self, TrainError> {
         let config = &job.config;
-        let folder = ranks.is_first().then(|| RunFolder::open(folder, config)).transpose()?;
         let model = job.model.clone();
         let network: Network<f32> = model.network().map_err(ConfigError::from)?;
         let trained = trained(network.layout(), config.trained);
@@ -141,10 +142,12 @@ impl<'a> Run<'a> {
             OptimiserName::Muon => inner_matrices(network.layout(), &trained),
         };
         let optimiser = Optimiser::muon(trained.len(), config.weight_decay, matrices);
-        let mut run = Self { job, ranks, folder, network, trained, optimiser, model, best: f64::INFINITY };
+        let contents = [&job.dataset, &job.validation].map(Contents::of);
+        let best = f64::INFINITY;
+        let mut run = Self { job, ranks, folder: None, network, trained, optimiser, model, best, contents };
         let mut state = run.state();
-        if let Some(folder) = &run.folder {
-            folder.read_state(&mut state)?;
+        if ranks.is_first() {
+            run.folder = Some(RunFolder::open(folder, config, &mut state)?);
         }
         state.share(ranks);
         let n_trainable = state.average.len();
@@ -156,6 +159,7 @@ impl<'a> Run<'a> {
         }
         if let Some(folder) = &run.folder {
             folder.metrics.cut(run.optimiser.n_steps)?;
+            run.model.card.validation = folder.measured(&run.model.values);
         }
         Ok(run)
     }
@@ -163,7 +167,8 @@ impl<'a> Run<'a> {
     fn state(&self) -> State {
         let average = self.model.values[..self.network.layout().n_trainable()].to_vec();
         let (values, optimiser) = (self.network.values().to_vec(), self.optimiser.clone());
-        State { values, average, optimiser, best: self.best }
+        let n_measured = self.job.config.validation_structures.min(self.job.validation.len()) as u64;
+        State { values, average, optimiser, best: self.best, n_measured, contents: self.contents }
     }
 
     /// Reports what a start model is worth before its first step.
@@ -172,7 +177,8 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let Some(errors) = self.job.start_errors(self.ranks)? else { return Ok(()) };
-        let validation = errors.validation.map(|errors| errors.component_mae_mev_per_angstrom);
+        self.set_errors(errors.validation.map(|errors| ("validation structures", errors)))?;
+        let validation = self.error();
         self.note_error(validation)?;
         let metrics = Metrics {
             training_mae_mev_per_angstrom: Some(errors.training.component_mae_mev_per_angstrom),
@@ -180,7 +186,6 @@ impl<'a> Run<'a> {
             ..Metrics::now(0)
         };
         if let Some(folder) = &self.folder {
-            folder.metrics.cut(0)?;
             folder.metrics.append(&metrics)?;
         }
         let n_steps = self.job.config.n_steps;
@@ -188,22 +193,26 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Applies a clipped gradient to parameters and average.
-    fn step(&mut self, gradient: &[f32]) {
+    /// Applies a clipped gradient to parameters and average, whose errors are unknown then.
+    fn step(&mut self, gradient: &[f32]) -> Result<(), TrainError> {
+        self.model.card.validation.clear();
         let rate = self.rate(self.optimiser.n_steps);
         let parameters = &mut self.network.trainable_mut()[self.trained.clone()];
         self.optimiser.step(parameters, &gradient[self.trained.clone()], rate);
         let decay = self.job.config.ema_decay;
+        let average = &mut self.model.values[self.trained.clone()];
         if decay == 0.0 {
-            self.model.values[self.trained.clone()].copy_from_slice(parameters);
-            return;
+            average.copy_from_slice(parameters);
+        } else {
+            // Early on the average follows closely, so that the random start is forgotten: min(decay, (1 + n)/(10 + n)).
+            let done = self.optimiser.n_steps as f64;
+            let fresh = (1.0 - decay.min((1.0 + done) / (10.0 + done))) as f32;
+            for (average, &value) in average.iter_mut().zip(parameters.iter()) {
+                *average += fresh * (value - *average);
+            }
         }
-        // Early on the average follows closely, so that the random start is forgotten: min(decay, (1 + n)/(10 + n)).
-        let done = self.optimiser.n_steps as f64;
-        let fresh = (1.0 - decay.min((1.0 + done) / (10.0 + done))) as f32;
-        for (average, &value) in self.model.values[self.trained.clone()].iter_mut().zip(parameters.iter()) {
-            *average += fresh * (value - *average);
-        }
+        let values = parameters.iter().chain(average.iter()).map(|&value| f64::from(value));
+        check_finite(self.optimiser.n_steps, "parameters", values)
     }
 
     /// After `done` steps: measures when it is time, writes a line of metrics when there is something new.
@@ -258,16 +267,28 @@ impl<'a> Run<'a> {
         let all = evenly_spaced(validation.len(), n);
         let ions: Vec<usize> = all.iter().copied().filter(|&i| validation.get(i).charge != 0).collect();
         let kinds = [("validation structures", all), ("validation ions", ions)];
-        let measured = kinds.into_iter().filter(|(_, indices)| !indices.is_empty()).map(|(on, indices)| {
-            let errors = validate(&averaged, validation, &indices, self.ranks);
-            ValidationError {
-                on: on.into(),
-                n_structures: errors.n_structures,
-                component_mae_mev_per_angstrom: errors.component_mae_mev_per_angstrom,
-                euclidean_mev_per_angstrom: errors.euclidean_mev_per_angstrom,
-            }
+        let measured = kinds
+            .into_iter()
+            .filter(|(_, indices)| !indices.is_empty())
+            .map(|(on, indices)| (on, validate(&averaged, validation, &indices, self.ranks)));
+        self.set_errors(measured)
+    }
+
+    /// Puts measured errors into the model's card, if they are numbers.
+    fn set_errors(
+        &mut self,
+        measured: impl IntoIterator<Item = (&'static str, ForceErrors)>,
+    ) -> Result<(), TrainError> {
+        let measured = measured.into_iter().map(|(on, errors)| ValidationError {
+            on: on.into(),
+            n_structures: errors.n_structures,
+            component_mae_mev_per_angstrom: errors.component_mae_mev_per_angstrom,
+            euclidean_mev_per_angstrom: errors.euclidean_mev_per_angstrom,
         });
-        self.model.card.validation = measured.collect();
+        let measured: Vec<_> = measured.collect();
+        let values = measured.iter().map(|errors| errors.euclidean_mev_per_angstrom);
+        check_finite(self.optimiser.n_steps, "validation errors", values)?;
+        self.model.card.validation = measured;
         Ok(())
     }
 
@@ -287,8 +308,7 @@ impl<'a> Run<'a> {
     }
 
     fn rate(&self, step: u64) -> f64 {
-        let TrainConfig { learning_rate: highest, warmup_steps, n_steps, schedule, .. } = self.job.config;
-        learning_rate(step, highest, warmup_steps, n_steps, schedule)
+        self.job.config.rate(step)
     }
 
     /// A batch in words: the structures whose forces are no numbers, or else all of them.
@@ -308,6 +328,18 @@ impl<'a> Run<'a> {
         let names: Vec<String> = shown.iter().take(8).map(name).collect();
         let more = if shown.len() > 8 { ", …" } else { "" };
         format!("{} structures, {} {what}: {}{more}", indices.len(), shown.len(), names.join(", "))
+    }
+}
+
+/// All ranks have the same `values`, and so the same error.
+fn check_finite(
+    n_steps: u64,
+    what: &'static str,
+    mut values: impl Iterator<Item = f64>,
+) -> Result<(), TrainError> {
+    match values.find(|value| !value.is_finite()) {
+        Some(found) => Err(TrainError::NotFiniteModel { n_steps, what, found }),
+        None => Ok(()),
     }
 }
 

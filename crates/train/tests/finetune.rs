@@ -46,6 +46,10 @@ fn step_0_reports_the_start_models_own_error_and_a_resumed_run_is_exact_without_
     assert_eq!((job.dataset.len(), job.validation.len(), job.warnings.len()), (4, 2, 0));
     let errors = job.start_errors(&Ranks::alone()).unwrap().unwrap();
     let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    job.run(&whole, &Ranks::alone(), &AtomicBool::new(true), &mut |_| ()).unwrap();
+    let best = Model::read(&whole.join("best.safetensors")).unwrap().card.validation;
+    let start = errors.validation.unwrap().component_mae_mev_per_angstrom;
+    assert_eq!((best[0].component_mae_mev_per_angstrom, best[0].n_structures), (start, 2));
     let model = run(&config, &whole, u64::MAX);
     let lines = read_metrics(&whole.join("metrics.jsonl")).unwrap();
     assert_eq!(lines.iter().map(|line| line.step).collect::<Vec<_>>(), [0, 2, 4, 6]);
@@ -142,6 +146,32 @@ fn a_loss_that_is_no_number_stops_the_run_names_the_batch_and_keeps_the_checkpoi
     let TrainError::NotFinite { step, batch, .. } = &error else { panic!("{error}") };
     assert!(*step > 0 && batch.starts_with("2 structures, 2 with forces that are no numbers: "), "{error}");
     assert_eq!(Model::read(&out.join("model.safetensors")).unwrap().values, job.model.values);
+    // Tried again from the checkpoint, before which the start model was measured.
+    job.run(&out, &Ranks::alone(), &AtomicBool::new(false), &mut |_| ()).unwrap_err();
+    assert_eq!(read_metrics(&out.join("metrics.jsonl")).unwrap().len(), 1);
+}
+
+#[test]
+fn a_last_step_to_a_model_that_is_no_use_keeps_the_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    // Beyond f32, and within it with forces beyond.
+    for (learning_rate, expected) in [(1e300, "finite parameters"), (1e30, "finite validation errors")] {
+        let config = TrainConfig { hold_out: 2.0, learning_rate, ..config(folder.path(), &[]) };
+        let job = Job::prepare(TrainConfig { n_steps: 1, warmup_steps: 1, ..config }).unwrap();
+        let out = folder.path().join(expected);
+        let error = job.run(&out, &Ranks::alone(), &AtomicBool::new(false), &mut |_| ()).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(Model::read(&out.join("model.safetensors")).unwrap().values, job.model.values);
+    }
+}
+
+#[test]
+fn other_frequencies_than_the_start_models_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = |frequencies| TrainConfig { frequencies: Some(frequencies), ..config(folder.path(), &[]) };
+    Job::prepare(config(Frequencies::Integer)).unwrap();
+    let error = Job::prepare(config(Frequencies::Published)).unwrap_err();
+    assert!(matches!(error, TrainError::OtherFrequencies { .. }), "{error}");
 }
 
 #[test]

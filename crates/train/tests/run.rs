@@ -80,11 +80,64 @@ fn another_configuration_or_a_broken_state_is_refused() {
     let stop = AtomicBool::new(false);
     let error = train(&other, folder.path(), &stop, &mut |_| ()).unwrap_err();
     assert!(matches!(error, TrainError::OtherRun { .. }), "{error}");
+    // A cosine over more steps is another one from its second step on.
+    let longer = TrainConfig { n_steps: 200, ..config() };
+    let error = train(&longer, folder.path(), &stop, &mut |_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::OtherRate { step: 11, .. }), "{error}");
+    let saved = std::fs::read_to_string(folder.path().join("config.toml")).unwrap();
+    assert!(saved.contains("n_steps = 100\n"), "{saved}");
     let state = folder.path().join("state.safetensors");
     let bytes = std::fs::read(&state).unwrap();
     std::fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
     let error = train(&config(), folder.path(), &stop, &mut |_| ()).unwrap_err();
     assert!(matches!(error, TrainError::Checkpoint(_)), "{error}");
+}
+
+#[test]
+fn other_data_of_the_same_name_are_refused_unless_the_state_is_too_old_to_tell() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, out) = (folder.path().join("data.xyz"), folder.path().join("out"));
+    let write = |force: f64| {
+        let frame = "2\nProperties=species:S:1:pos:R:3:forces:R:3\n";
+        std::fs::write(&data, format!("{frame}H 0 0 0 {force} 0 0\nH 0.8 0 0 -1 0 0\n")).unwrap();
+    };
+    let config = TrainConfig { data: vec![data.clone()], n_steps: 20, ..config() };
+    let train_to = |stop_at: u64| {
+        let stop = AtomicBool::new(false);
+        train(&config, &out, &stop, &mut |p| stop.store(p.step >= stop_at, Ordering::Relaxed))
+    };
+    write(1.0);
+    train_to(5).unwrap();
+    write(1.5);
+    let error = train_to(10).unwrap_err();
+    assert!(error.to_string().contains("data: expected the data that the run began with"), "{error}");
+    let state = out.join("state.safetensors");
+    let bytes = std::fs::read(&state).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let older = tensors.iter().filter(|(name, _)| !["data", "validation", "n_measured"].contains(name));
+    std::fs::write(&state, safetensors::serialize(older, None).unwrap()).unwrap();
+    train_to(10).unwrap();
+}
+
+#[test]
+fn a_folder_takes_one_run_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let lock = std::fs::File::create(folder.path().join("lock")).unwrap();
+    lock.lock().unwrap();
+    let error = train(&config(), folder.path(), &AtomicBool::new(false), &mut |_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::InUse { .. }), "{error}");
+    assert!(!folder.path().join("config.toml").exists());
+}
+
+#[test]
+fn a_card_has_the_errors_of_its_own_weights_or_none() {
+    let folder = tempfile::tempdir().unwrap();
+    // Measured after steps 30 and 60.
+    assert_eq!(run(folder.path(), 2, 50).card.validation, []);
+    let measured = run(folder.path(), 2, 60).card.validation;
+    assert_eq!(measured[0].n_structures, 6);
+    let resumed = train(&config(), folder.path(), &AtomicBool::new(true), &mut |_| ()).unwrap();
+    assert_eq!(resumed.card.validation, measured);
 }
 
 #[test]
@@ -282,4 +335,13 @@ fn settings_out_of_range_are_named() {
     let rounded = wrong(|c| (c.antisymmetry_weight, c.rounding) = (1.0, Rounding::All));
     assert!(rounded.contains("antisymmetry_weight = 1: expected 0 where `rounding` is not"), "{rounded}");
     assert!(wrong(|c| c.model.as_mut().unwrap().width = 18).contains("width"));
+    assert!(
+        wrong(|c| c.validation_structures = 0).contains("validation_structures = 0: expected at least 1")
+    );
+    assert!(wrong(|c| c.schedule = Schedule::Trapezoid { decay_steps: 91 }).contains("decay_steps = 91"));
+    let trapezoid = Schedule::Trapezoid { decay_steps: 90 };
+    assert_eq!(TrainConfig { schedule: trapezoid, ..config() }.validate(), Ok(()));
+    assert!(wrong(|c| c.trained = Trained::Head).contains("trained = \"head\": expected \"all\" without"));
+    let head = wrong(|c| (c.trained, c.start) = (Trained::Head, Some("built-in".into())));
+    assert!(head.contains("optimiser = \"muon\": expected \"adamw\""), "{head}");
 }

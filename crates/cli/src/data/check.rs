@@ -1,7 +1,7 @@
 //! `mdet data check`: structures that are wrong, doubled or out of proportion.
 
 use super::{ReadArgs, each_record};
-use crate::input::at;
+use crate::input::{at, check_output};
 use crate::{AnyError, Done};
 use clap::Args;
 use mdet_core::atomic_write;
@@ -14,6 +14,7 @@ use std::path::PathBuf;
 /// electrons cannot have, missing forces and lines that cannot be read. Doubled are frames that differ by motion, reflection
 /// or rounding alone. An outlier has a force beyond 10 times the median of the structures' largest forces, and beyond
 /// 20 eV/Å. Energies of neighbouring frames are compared with the work of the forces between them.
+/// Where the next frame cannot be found behind a wrong one, it says where reading stopped.
 /// The exit code is 1 when anything is found. Needs about 50 bytes of memory per structure.
 ///
 /// Example: mdet data check aspirin.xyz -o findings.tsv
@@ -39,8 +40,8 @@ pub(crate) struct CheckArgs {
 const SHOWN: usize = 20;
 
 pub(crate) fn run(args: &CheckArgs) -> Result<Done, AnyError> {
-    if let Some(out) = args.out.as_ref().filter(|out| out.exists() && !args.overwrite) {
-        return Err(format!("{}: exists; --overwrite replaces it", out.display()).into());
+    if let Some(out) = &args.out {
+        check_output(out, args.overwrite)?;
     }
     let mut checks = Checks::new(args.max_force);
     let mut n_before = 0;
@@ -51,9 +52,13 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Done, AnyError> {
             n_records += 1;
             Ok(())
         })?;
-        let span = format!("structures {n_before} to {}", n_before + n_records - 1);
+        let n_after = n_before + n_records;
+        let span = match n_records {
+            0 => "no structures".to_owned(),
+            _ => format!("structures {n_before} to {}", n_after - 1),
+        };
         println!("data          {}: {span}; {}; {}", path.display(), about.format, about.units);
-        n_before += n_records;
+        n_before = n_after;
     }
     let findings = checks.finish();
     print(&findings, args.out.is_some());

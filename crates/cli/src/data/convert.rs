@@ -4,7 +4,7 @@ use super::ReadArgs;
 use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt};
 use clap::Args;
-use mdet_data::{DataError, Reader, StoreWriter};
+use mdet_data::{Reader, StoreWriter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,7 +29,8 @@ pub(crate) struct ConvertArgs {
     /// Go on where the same command was interrupted.
     #[arg(long)]
     resume: bool,
-    /// Pass over structures that `mdet data check` calls wrong, instead of ending at the first.
+    /// Pass over structures that `mdet data check` calls wrong, instead of ending at the first; what hides the rest of a
+    /// file is an error all the same.
     #[arg(long)]
     skip_wrong: bool,
     #[command(flatten)]
@@ -40,6 +41,7 @@ pub(crate) struct ConvertArgs {
 const SHOWN: usize = 5;
 
 pub(crate) fn run(args: &ConvertArgs) -> Result<Done, AnyError> {
+    refuse_itself(args)?;
     // What cannot be opened is found before anything is made.
     for path in &args.data {
         Reader::open(path, args.read.options())?;
@@ -53,6 +55,15 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<Done, AnyError> {
     // A folder in which nothing was stored is not left behind; one that is not empty stays.
     let _ = std::fs::remove_dir(&args.out);
     done
+}
+
+/// A store put into itself would only have everything twice.
+fn refuse_itself(args: &ConvertArgs) -> Result<(), AnyError> {
+    let Ok(out) = args.out.canonicalize() else { return Ok(()) };
+    let is_out = |path: &&PathBuf| path.canonicalize().is_ok_and(|path| path == out);
+    args.data.iter().find(is_out).map_or(Ok(()), |path| {
+        Err(format!("{}: expected data to add to the store, found the store itself", path.display()).into())
+    })
 }
 
 fn fill(mut writer: StoreWriter, args: &ConvertArgs) -> Result<Done, AnyError> {
@@ -107,7 +118,7 @@ fn add(
             continue;
         }
         match writer.push(record) {
-            Err(error) if args.skip_wrong && !matches!(error, DataError::Io { .. }) => {
+            Err(error) if args.skip_wrong && !error.ends_reading() => {
                 n_wrong += 1;
                 if n_wrong <= SHOWN {
                     eprintln!("mdet: warning: passed over: {}", crate::one_line(&error));

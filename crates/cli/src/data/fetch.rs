@@ -97,10 +97,20 @@ pub(crate) fn run(args: &FetchArgs) -> Result<Done, AnyError> {
             Err(error) => return Err(by_hand(&set, file, &path, &error)),
         }
     }
-    if let Some(then) = &set.then {
-        println!("next          {}", then.replace("FOLDER", &folder.display().to_string()));
+    for then in next_steps(&set, &files, &folder) {
+        println!("next          {then}");
     }
     Ok(Done::Completed)
+}
+
+/// What is to be done with the files: once, or for each where it names FILE.
+fn next_steps(set: &Set, files: &[RemoteFile], folder: &Path) -> Vec<String> {
+    let Some(then) = &set.then else { return Vec::new() };
+    let then = then.replace("FOLDER", &folder.display().to_string());
+    if !then.contains("FILE") {
+        return vec![then];
+    }
+    files.iter().map(|file| then.replace("FILE", &folder.join(&file.name).display().to_string())).collect()
 }
 
 fn describe(set: &Set) {

@@ -36,7 +36,7 @@ pub(crate) struct Set {
     pub citation: String,
     /// What all URLs begin with.
     pub base: String,
-    /// What is to be done with the files.
+    /// What is to be done with the files, FILE each of them, FOLDER where they are.
     pub then: Option<String>,
     #[serde(default)]
     pub files: Vec<RemoteFile>,

@@ -1,6 +1,7 @@
 //! `mdet data split`: parts for training, validation and test.
 
 use super::{ReadArgs, each_record, some_of};
+use crate::input::check_output;
 use crate::{AnyError, Done};
 use clap::{Args, ValueEnum};
 use mdet_data::fingerprint::{Fingerprint, Fingerprints};
@@ -10,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 /// Make parts for training, validation and test, and save them.
 ///
-/// The file names structures of the data, which stay where they are. Every command takes a part in place of a file, as
-/// FILE.json#NAME. A part is so many structures (950), a share (10%), the rest (rest), or a list: a text file of indices
-/// from 0, one a line. A warning says when two parts share frames, up to motion, reflection and rounding.
+/// The file names structures of the data, which stay where they are. Commands that read data of any format take a part in
+/// place of a file, as FILE.json#NAME; md, opt, freq, predict and traj read XYZ alone. A part is so many structures (950), a
+/// share (10%), the rest (rest), or a list: a text file of indices from 0, one a line. None may be empty. A warning says
+/// when two parts share frames, up to motion, reflection and rounding.
 /// Needs about 60 bytes of memory per structure.
 ///
 /// Example: mdet data split aspirin.npz -o split.json --part train=950 --part validation=50 --part test=rest
@@ -59,9 +61,7 @@ struct Index {
 }
 
 pub(crate) fn run(args: &SplitArgs) -> Result<Done, AnyError> {
-    if args.out.exists() && !args.overwrite {
-        return Err(format!("{}: exists; --overwrite replaces it", args.out.display()).into());
-    }
+    check_output(&args.out, args.overwrite)?;
     let sizes = args.parts.iter().map(|part| parse(part)).collect::<Result<Vec<_>, AnyError>>()?;
     let mut index = Index::default();
     let mut sources = Vec::new();

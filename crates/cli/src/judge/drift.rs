@@ -1,6 +1,6 @@
 //! `mdet judge drift`: what forces without a potential pump into a molecule in NVE, under several conditions.
 
-use super::nve::{self, Condition, EVERY, Plan};
+use super::nve::{self, CURL_ORIENTATIONS, Condition, EVERY, Plan};
 use super::parts::Parts;
 use crate::judgement::{Judge, JudgeArgs};
 use crate::model_choice::Precision::{F32, F64};
@@ -46,15 +46,14 @@ pub(crate) struct DriftArgs {
     #[arg(long, default_value_t = 4)]
     frames: usize,
     /// Orientations that the Jacobian of turned forces is averaged over, for the prediction; 0 leaves its part out.
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = CURL_ORIENTATIONS)]
     curl_orientations: usize,
 }
 
 pub(crate) fn run(args: &DriftArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "drift", &args.data)?;
     judge.note_input(&args.data)?;
-    let items = labelled::read(&args.data)?;
-    let item = &items[0];
+    let item = labelled::read(&args.data, args.judge.read.options())?.swap_remove(0);
     let n_steps = (args.time / args.timestep).round() as u64;
     if n_steps < 40 * EVERY {
         let found = args.time;
@@ -84,6 +83,7 @@ pub(crate) fn run(args: &DriftArgs) -> Result<Done, AnyError> {
         temperature_k: args.temperature,
         curl_orientations: args.curl_orientations,
     };
+    labelled::inside_domain(&judge.model.card, std::slice::from_ref(&item));
     let stop = interrupt::flag()?;
     let mut parts: Parts<(ConditionDrift, Vec<Vec<[f64; 3]>>)> = Parts::open(&judge.out, &judge.key()?)?;
     let work = |n: usize| n_steps * conditions[..n].iter().map(Condition::cost).sum::<u64>();

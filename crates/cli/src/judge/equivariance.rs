@@ -35,14 +35,14 @@ pub(crate) struct EquivarianceArgs {
     #[arg(long)]
     reflections: bool,
     /// Only this many structures, evenly spaced through the file.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
 }
 
 pub(crate) fn run(args: &EquivarianceArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "equivariance", &args.data)?;
     judge.note_input(&args.data)?;
-    let items = labelled::limited(labelled::read(&args.data)?, args.limit);
+    let items = labelled::limited(labelled::read(&args.data, args.judge.read.options())?, args.limit);
     let inside = labelled::inside_domain(&judge.model.card, &items);
     let (mut double, mut single) = (judge.double()?, judge.single()?);
     let set = RotationSet::of_size(usize::from(args.rotations), judge.seed);
@@ -57,7 +57,8 @@ pub(crate) fn run(args: &EquivarianceArgs) -> Result<Done, AnyError> {
         }
         let (name, class) = (item.molecule.as_str(), item.source.as_str());
         let subject = Subject { name, class, inside_domain, structure: &item.structure };
-        found.add(subject, &mut double, Some(&mut single))?;
+        let failed = |error| labelled::failed(item, error);
+        found.add(subject, &mut double, Some(&mut single)).map_err(failed)?;
         progress.at(done as u64 + 1, || name.to_string());
     }
     progress.finish();
@@ -83,12 +84,11 @@ fn print(found: &Equivariance) {
         let rounding = s.single.map_or(f64::NAN, |single| single.rounding_mev_per_angstrom.mean);
         let angle = s.angle_degrees.map_or(String::from("–"), |angle| format!("{angle:.3}°"));
         println!(
-            "{:<28} {:>5} {:>9.1} {:>9.3} ± {:>6.3} {rounding:>10.5} {angle:>10}",
+            "{:<28} {:>5} {:>9.1} {:>18} {rounding:>10.5} {angle:>10}",
             s.name.chars().take(28).collect::<String>(),
             s.n_atoms,
             s.force_mev_per_angstrom,
-            error.mean,
-            error.standard_error(),
+            format!("{error:.3}"),
         );
     }
     if found.structures.len() > PRINTED {

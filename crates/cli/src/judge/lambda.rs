@@ -26,8 +26,8 @@ pub(crate) struct LambdaArgs {
     #[arg(value_name = "STRUCTURES")]
     data: PathBuf,
     /// Only this many structures, evenly spaced through the file.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
     /// Structures, from the first, whose closed loops are computed too.
     #[arg(long, value_name = "N", default_value_t = 1)]
     loops: usize,
@@ -36,7 +36,7 @@ pub(crate) struct LambdaArgs {
 pub(crate) fn run(args: &LambdaArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "lambda", &args.data)?;
     judge.note_input(&args.data)?;
-    let items = labelled::limited(labelled::read(&args.data)?, args.limit);
+    let items = labelled::limited(labelled::read(&args.data, args.judge.read.options())?, args.limit);
     let inside = labelled::inside_domain(&judge.model.card, &items);
     let mut force_field = judge.double()?;
     let stop = interrupt::flag()?;
@@ -50,7 +50,8 @@ pub(crate) fn run(args: &LambdaArgs) -> Result<Done, AnyError> {
         if stop.load(Ordering::Relaxed) {
             return Ok(Done::Interrupted);
         }
-        let jacobian = force_field.jacobian(&item.structure)?;
+        let failed = |error| labelled::failed(item, error);
+        let jacobian = force_field.jacobian(&item.structure).map_err(failed)?;
         let (lambda, norm) = antisymmetric_share(&jacobian);
         structures.push(StructureLambda {
             name: item.molecule.clone(),
@@ -61,7 +62,8 @@ pub(crate) fn run(args: &LambdaArgs) -> Result<Done, AnyError> {
             jacobian_norm_ev_per_angstrom2: norm,
         });
         if done < args.loops {
-            works.extend(loop_works(&item.molecule, &item.structure, &mut force_field)?);
+            let found = loop_works(&item.molecule, &item.structure, &mut force_field);
+            works.extend(found.map_err(failed)?);
         }
         progress.at(done as u64 + 1, || format!("λ {lambda:.4}"));
     }

@@ -1,6 +1,6 @@
 //! `mdet judge map`: which structural features go with failure, over a series of molecules.
 
-use super::nve::{self, Condition, EVERY, Plan};
+use super::nve::{self, CURL_ORIENTATIONS, Condition, EVERY, Plan};
 use super::parts::Parts;
 use crate::judgement::{Judge, JudgeArgs};
 use crate::labelled::{self, Labelled};
@@ -12,12 +12,12 @@ use mdet_analysis::equivariance::{EquivarianceJudge, Orientations, StructureEqui
 use mdet_analysis::features::{Features, Surroundings};
 use mdet_analysis::lambda::antisymmetric_share;
 use mdet_analysis::loops::{LoopKind, loop_works};
-use mdet_analysis::map::{MappedMolecule, StructureMap, correlations};
-use mdet_core::{ForceJacobian, ReferenceBonds, RotationSet};
+use mdet_analysis::map::{FailedMolecule, MappedMolecule, StructureMap, correlations};
+use mdet_core::{ForceFieldError, ForceJacobian, RotationSet};
 use mdet_data::{ReadOptions, Reader};
-use mdet_md::Orientation;
-use mdet_model::Card;
+use mdet_md::{Orientation, SimulationError};
 use mdet_report::Judgement;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,8 +42,8 @@ pub(crate) struct MapArgs {
     #[arg(long, value_name = "N")]
     max_atoms: Option<usize>,
     /// Only this many structures, evenly spaced through the file.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
     /// Judge molecules that the model was not trained for (elements, charges, multiplicities) too, and mark them.
     #[arg(long)]
     force: bool,
@@ -62,7 +62,7 @@ pub(crate) struct MapArgs {
     /// Rotations of the equivariance test after each of two uniform ones.
     #[arg(long, default_value = "12", value_parser = clap::value_parser!(u16).range(1..))]
     rotations: u16,
-    /// Predict the curl's heating of molecules of up to this many atoms; it costs six force calls an atom.
+    /// Predict the curl's heating of molecules of up to this many atoms; it costs 24 force calls an atom.
     #[arg(long, value_name = "N", default_value_t = 32)]
     curl_up_to: usize,
 }
@@ -75,11 +75,13 @@ pub(crate) fn run(args: &MapArgs) -> Result<Done, AnyError> {
         let found = args.time;
         return Err(format!("expected a time of at least {} steps, found {found} fs", 40 * EVERY).into());
     }
-    let all = labelled::limited(labelled::read(&args.data)?, args.limit);
+    let options = args.judge.read.options();
+    let all = labelled::limited(labelled::read(&args.data, options)?, args.limit);
     let n_all = all.len();
     let max_atoms = args.max_atoms.unwrap_or(usize::MAX);
     let wanted = |item: &Labelled| {
-        item.structure.n_atoms() <= max_atoms && (args.force || foreign(&judge.model.card, item).is_none())
+        let may_be_judged = args.force || labelled::foreign(&judge.model.card, item).is_none();
+        item.structure.n_atoms() <= max_atoms && may_be_judged
     };
     let items: Vec<Labelled> = all.into_iter().filter(wanted).collect();
     if items.is_empty() {
@@ -95,30 +97,45 @@ pub(crate) fn run(args: &MapArgs) -> Result<Done, AnyError> {
             "mdet: {left_out} of {n_all} molecules left out: too large, or outside the domain (--force)"
         );
     }
-    let training = args.training.as_deref().map(surroundings).transpose()?;
+    labelled::inside_domain(&judge.model.card, &items);
+    let training = args.training.as_deref().map(|path| surroundings(path, options)).transpose()?;
     if let Some(path) = &args.training {
         judge.note_input(path)?;
     }
     let stop = interrupt::flag()?;
-    let mut parts: Parts<MappedMolecule> = Parts::open(&judge.out, &judge.key()?)?;
+    let mut parts: Parts<Judged> = Parts::open(&judge.out, &judge.key()?)?;
     let costs = items.iter().map(|item| (item.structure.n_atoms() as f64).powi(2));
     let mut progress = Progress::weighted(parts.done.len(), costs);
     for (item, index) in items.iter().zip(0..).skip(parts.done.len()) {
         progress.at(index, || item.molecule.clone());
-        let Some(molecule) = molecule(args, item, training.as_ref(), &judge, &stop)? else {
-            return Ok(Done::Interrupted);
+        let judged = match molecule(args, item, training.as_ref(), &judge, &stop) {
+            Ok(None) => return Ok(Done::Interrupted),
+            Ok(Some(molecule)) => Judged::Mapped(Box::new(molecule)),
+            Err(error) => Judged::Failed(FailedMolecule {
+                name: item.molecule.clone(),
+                series: item.source.clone(),
+                why: not_finite(&error).ok_or(error)?,
+            }),
         };
-        parts.push(molecule)?;
+        parts.push(judged)?;
     }
     progress.finish();
+    let (mut molecules, mut failed) = (Vec::new(), Vec::new());
+    for judged in &parts.done {
+        match judged {
+            Judged::Mapped(molecule) => molecules.push((**molecule).clone()),
+            Judged::Failed(molecule) => failed.push(molecule.clone()),
+        }
+    }
     let map = StructureMap {
         planned_ps: args.time * 1e-3,
         n_replicas: args.replicas as usize,
         starting_temperature_k: args.temperature,
         n_left_out: n_all - items.len(),
         n_training_surroundings: training.map(|training| training.count()),
-        correlations: correlations(&parts.done, judge.seed),
-        molecules: parts.done.clone(),
+        correlations: correlations(&molecules, judge.seed),
+        molecules,
+        failed,
     };
     print(&map);
     let done = judge.finish(Judgement::Map(map))?;
@@ -126,22 +143,26 @@ pub(crate) fn run(args: &MapArgs) -> Result<Done, AnyError> {
     Ok(done)
 }
 
-/// What of a molecule the model never saw, size apart.
-fn foreign(card: &Card, item: &Labelled) -> Option<String> {
-    card.domain.as_ref()?.check(&item.structure).err().map(|outside| outside.to_string())
+/// What came of a molecule.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Judged {
+    Mapped(Box<MappedMolecule>),
+    Failed(FailedMolecule),
 }
 
-/// Why a molecule is outside of the domain, its size included.
-fn outside(card: &Card, item: &Labelled) -> Option<String> {
-    let largest = card.domain.as_ref()?.max_atoms;
-    let n_atoms = item.structure.n_atoms();
-    foreign(card, item)
-        .or_else(|| (n_atoms > largest).then(|| format!("{n_atoms} atoms; trained on up to {largest}")))
+/// Which force is not finite, where that is what failed.
+fn not_finite(error: &AnyError) -> Option<String> {
+    if let Some(ForceFieldError::NonFinite { atom, .. }) = error.downcast_ref() {
+        return Some(format!("the predicted force on atom {atom} is not finite"));
+    }
+    let error = error.downcast_ref::<SimulationError>()?;
+    matches!(error, SimulationError::NonFiniteForce { .. }).then(|| crate::one_line(error))
 }
 
-fn surroundings(path: &Path) -> Result<Surroundings, AnyError> {
+fn surroundings(path: &Path, options: ReadOptions) -> Result<Surroundings, AnyError> {
     let mut training = Surroundings::default();
-    for record in Reader::open(path, ReadOptions::default())? {
+    for record in Reader::open(path, options)? {
         let record = record?;
         let (numbers, positions) = (record.numbers, record.positions);
         training.add(&mdet_core::Structure::new(numbers, positions, record.charge, record.multiplicity)?);
@@ -174,7 +195,7 @@ fn molecule(
         n_steps: (args.time / args.timestep).round() as u64,
         timestep_fs: args.timestep,
         temperature_k: args.temperature,
-        curl_orientations: usize::from(structure.n_atoms() <= args.curl_up_to),
+        curl_orientations: if structure.n_atoms() <= args.curl_up_to { CURL_ORIENTATIONS } else { 0 },
     };
     let condition = Condition {
         name: "f64 + offset".to_string(),
@@ -183,14 +204,13 @@ fn molecule(
         orientation: Orientation::RandomEveryStep,
     };
     let Some(outcome) = nve::run(&plan, &condition, judge, stop, |_, _| ())? else { return Ok(None) };
-    let bonds = ReferenceBonds::of(structure);
-    let broken = outcome.frames.iter().position(|frame| !bonds.broken(frame.positions()).is_empty());
+    let broken_ps: Vec<f64> = outcome.broken_ps.into_iter().flatten().collect();
     let single = equivariance.single.map_or(f64::NAN, |single| single.rounding_mev_per_angstrom.mean);
     Ok(Some(MappedMolecule {
         name: item.molecule.clone(),
         series: item.source.clone(),
         features: Features::of(structure, training),
-        outside: outside(&judge.model.card, item),
+        outside: labelled::outside(&judge.model.card, item),
         equivariance_mev_per_angstrom: equivariance.error_mev_per_angstrom.mean,
         rounding_mev_per_angstrom: single,
         force_mev_per_angstrom: equivariance.force_mev_per_angstrom,
@@ -198,7 +218,8 @@ fn molecule(
         loop_share: (absolute > 0.0).then(|| sum / absolute),
         heating_mev_per_atom_per_ps: outcome.drift.heating_mev_per_atom_per_ps,
         predicted: outcome.drift.predicted,
-        broken_ps: broken.map(|index| (index + 1) as f64 * outcome.frame_every_fs * 1e-3),
+        broken_ps: broken_ps.iter().copied().min_by(f64::total_cmp),
+        n_broken: Some(broken_ps.len()),
         ended: outcome.drift.ended,
     }))
 }
@@ -230,6 +251,9 @@ fn print(map: &StructureMap) {
             100.0 * m.loop_share.unwrap_or(0.0),
             if m.outside.is_some() { "  outside the domain" } else { "" }
         );
+    }
+    for molecule in &map.failed {
+        println!("{:<24} failed: {}", molecule.name.chars().take(24).collect::<String>(), molecule.why);
     }
     println!("rank correlations with 95 % intervals, where these do not hold zero");
     for c in &map.correlations {

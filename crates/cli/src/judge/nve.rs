@@ -12,7 +12,7 @@ use mdet_core::elements::mass_u;
 use mdet_core::frames::forces_in_frames;
 use mdet_core::{
     CentralDifferences, ForceField, ForceJacobian, FrameAveraged, NetForceRemoved, Purpose, RandomStream,
-    Rotation, RotationSet, Structure,
+    ReferenceBonds, Rotation, RotationSet, Structure,
 };
 use mdet_md::normal_modes::normal_modes;
 use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, StartingVelocities};
@@ -28,6 +28,9 @@ const N_FRAMES: u64 = 100;
 /// Frames of a run in which force errors are measured, and rotations in each.
 const N_PROBES: u64 = 8;
 const N_ROTATIONS: usize = 16;
+
+/// Orientations that the curl of turned forces is averaged over, unless asked otherwise.
+pub(super) const CURL_ORIENTATIONS: usize = 4;
 
 /// Displacement of the central differences, Å: f64 leaves eight digits.
 const STEP_ANGSTROM: f64 = 1e-3;
@@ -58,8 +61,8 @@ pub(super) struct Outcome {
     pub drift: ConditionDrift,
     /// Frames of the first replica, the first after one spacing.
     pub frames: Vec<Structure>,
-    /// Their spacing, fs.
-    pub frame_every_fs: f64,
+    /// When the first bond of each replica broke, at the spacing of frames, ps; `None` of those whose bonds hold.
+    pub broken_ps: Vec<Option<f64>>,
 }
 
 impl Condition {
@@ -108,6 +111,8 @@ pub(super) fn run(
     let mut simulation = Simulation::new(vec![structure.clone(); n_replicas], force_field, config)?;
     let mut series = vec![Series::default(); n_replicas];
     let (mut frames, mut probes, mut ended) = (Vec::new(), Vec::new(), None);
+    let bonds = ReferenceBonds::of(structure);
+    let mut broken_ps = vec![None; n_replicas];
     let frame_every = (n_steps / N_FRAMES).max(1);
     let started = Instant::now();
     sample(&simulation, &mut series);
@@ -116,12 +121,17 @@ pub(super) fn run(
             return Ok(None);
         }
         if let Err(error) = simulation.step() {
-            ended = Some(crate::one_line(&error));
+            let others = if n_replicas > 1 { "; all replicas end with it" } else { "" };
+            ended = Some(crate::one_line(&error) + others);
             break;
         }
         let step = simulation.step_number();
         if step.is_multiple_of(frame_every) {
             frames.push(simulation.frame(0).structure.clone());
+            for (b, broken_ps) in broken_ps.iter_mut().enumerate().filter(|(_, broken)| broken.is_none()) {
+                let is_broken = !bonds.broken(simulation.frame(b).structure.positions()).is_empty();
+                *broken_ps = is_broken.then_some(step as f64 * timestep_fs * 1e-3);
+            }
         }
         if step.is_multiple_of((n_steps / N_PROBES).max(1)) {
             probes.push(simulation.frame(0).structure.clone());
@@ -152,7 +162,7 @@ pub(super) fn run(
             }),
         }
     });
-    Ok(Some(Outcome { drift, frames, frame_every_fs: frame_every as f64 * timestep_fs }))
+    Ok(Some(Outcome { drift, frames, broken_ps }))
 }
 
 /// The curl of the forces at the start: as it lies, or of the average over orientations where they are turned.

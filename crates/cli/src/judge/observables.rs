@@ -1,5 +1,6 @@
 //! `mdet judge observables`: from which drift on the errors of spectrum, dihedrals and temperatures show.
 
+use super::parts::Parts;
 use crate::judgement::{Judge, JudgeArgs};
 use crate::labelled;
 use crate::model_choice::Precision;
@@ -16,6 +17,7 @@ use mdet_core::rigid::remove_net_force_and_torque;
 use mdet_core::{ForceField, FrameAveraged, NetForceRemoved, RotationSet, Structure, bonds};
 use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
 use mdet_report::Judgement;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,7 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// alone would make of it. The threshold of an observable lies between the largest drift that does not show (difference
 /// within two standard deviations of the noise) and the smallest that does. Definitions: docs/judging.md.
 ///
-/// Ctrl-C ends with the conditions that are done.
+/// Finished conditions are kept when the command is ended, and not run again.
 ///
 /// Example: mdet judge observables built-in ethanol.xyz --time "20 ps" --bias 10,30,100
 #[derive(Args)]
@@ -88,43 +90,45 @@ struct Condition {
 pub(crate) fn run(args: &ObservablesArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "observables", &args.data)?;
     judge.note_input(&args.data)?;
-    let item = labelled::read(&args.data)?.swap_remove(0);
+    let item = labelled::read(&args.data, args.judge.read.options())?.swap_remove(0);
     let plan = args.plan(&item.structure, judge.seed)?;
     let conditions = args.conditions();
+    labelled::inside_domain(&judge.model.card, std::slice::from_ref(&item));
     let stop = interrupt::flag()?;
-    let start = plan.equilibrate(NetForceRemoved::new(judge.single()?), args.equilibration)?;
-    let work: Vec<u64> = conditions.iter().map(Condition::cost).collect();
-    let mut progress = Progress::new(2 * work.iter().sum::<u64>() * plan.n_steps);
-    let mut done = 0;
-    let mut ensembles = Vec::new();
-    for (ensemble, name, drift) in plan.ensembles() {
-        let mut runs = Vec::new();
-        for (condition, cost) in conditions.iter().zip(&work) {
-            let force_field = condition.force_field(&judge, &plan.bonds)?;
-            let at = |step: u64| {
-                progress.at(done + cost * step, || format!("{name}, {}", condition.name));
-            };
-            let run = plan.run(&start, ensemble, condition.orientation, force_field, &stop, at)?;
-            let Some((series, observed, ended)) = run else { break };
-            done += cost * plan.n_steps;
-            let bias_mev_per_angstrom = condition.bias_of(&item.structure, &plan.bonds);
-            runs.push(ConditionRun {
-                name: condition.name.clone(),
-                bias_mev_per_angstrom,
-                series,
-                observed,
-                ended,
-            });
-        }
-        let (n_atoms, planned_fs) = (item.structure.n_atoms(), plan.n_steps as f64 * args.timestep);
-        if runs.len() > 1 {
-            ensembles.push(EnsembleErrors::of(name, drift, &runs, n_atoms, planned_fs, judge.seed));
+    let ensembles = plan.ensembles();
+    let jobs: Vec<_> = ensembles.iter().flat_map(|e| conditions.iter().map(move |c| (e, c))).collect();
+    let mut parts: Parts<Outcome> = Parts::open(&judge.out, &judge.key()?)?;
+    let force_field = NetForceRemoved::new(judge.single()?);
+    let Some(start) = plan.equilibrate(force_field, args.equilibration, &stop)? else {
+        return Ok(Done::Interrupted);
+    };
+    let work = |n: usize| plan.n_steps * jobs[..n].iter().map(|(_, condition)| condition.cost()).sum::<u64>();
+    let mut progress = Progress::resumed(work(parts.done.len()), work(jobs.len()));
+    for (index, ((ensemble, name, _), condition)) in jobs.iter().enumerate().skip(parts.done.len()) {
+        let force_field = condition.force_field(&judge, &plan.bonds)?;
+        let at = |step: u64| {
+            let done = work(index) + condition.cost() * step;
+            progress.at(done, || format!("{name}, {}", condition.name));
+        };
+        match plan.run(&start, *ensemble, condition.orientation, force_field, &stop, at)? {
+            Some(outcome) => parts.push(outcome)?,
+            None => return Ok(Done::Interrupted),
         }
     }
     progress.finish();
-    if ensembles.is_empty() {
-        return Ok(Done::Interrupted);
-    }
+    let (n_atoms, planned_fs) = (item.structure.n_atoms(), plan.n_steps as f64 * args.timestep);
+    let compared = |((_, name, drift), outcomes): (&(Ensemble, &str, DriftOf), &[Outcome])| {
+        let run = |(condition, outcome): (&Condition, &Outcome)| ConditionRun {
+            name: condition.name.clone(),
+            bias_mev_per_angstrom: condition.bias_of(&item.structure, &plan.bonds),
+            series: outcome.series.clone(),
+            observed: outcome.observed.clone(),
+            ended: outcome.ended.clone(),
+        };
+        let runs: Vec<ConditionRun> = conditions.iter().zip(outcomes).map(run).collect();
+        EnsembleErrors::of(name, *drift, &runs, n_atoms, planned_fs, judge.seed)
+    };
+    let ensembles = ensembles.iter().zip(parts.done.chunks(conditions.len())).map(compared).collect();
     let found = ObservableErrors {
         molecule: item.molecule.clone(),
         n_atoms: item.structure.n_atoms(),
@@ -136,8 +140,9 @@ pub(crate) fn run(args: &ObservablesArgs) -> Result<Done, AnyError> {
         ensembles,
     };
     print(&found);
-    judge.finish(Judgement::Observables(found))?;
-    Ok(if stop.load(Ordering::Relaxed) { Done::Interrupted } else { Done::Completed })
+    let done = judge.finish(Judgement::Observables(found))?;
+    parts.remove()?;
+    Ok(done)
 }
 
 impl ObservablesArgs {
@@ -251,8 +256,16 @@ struct Plan {
     seed: u64,
 }
 
-/// What a run gave: energies of each replica, the observables' blocks, why it ended early.
-type Outcome = (Vec<Series>, Option<Observed>, Option<String>);
+/// What a run gave.
+#[derive(Serialize, Deserialize)]
+struct Outcome {
+    /// Of each replica.
+    series: Vec<Series>,
+    /// The observables' blocks.
+    observed: Option<Observed>,
+    /// Why it ended early.
+    ended: Option<String>,
+}
 
 impl Plan {
     fn thermostat(&self) -> Ensemble {
@@ -278,15 +291,23 @@ impl Plan {
         }
     }
 
-    /// Positions and velocities that all conditions start from.
-    fn equilibrate(&self, force_field: impl ForceField, time_fs: f64) -> Result<Vec<Snapshot>, AnyError> {
+    /// Positions and velocities that all conditions start from; `None` when `stop` was raised.
+    fn equilibrate(
+        &self,
+        force_field: impl ForceField,
+        time_fs: f64,
+        stop: &AtomicBool,
+    ) -> Result<Option<Vec<Snapshot>>, AnyError> {
         let config = self.config(self.thermostat(), Orientation::RandomEveryStep, self.seed);
         let structures = vec![self.structure.clone(); self.n_replicas as usize];
         let mut simulation = Simulation::new(structures, force_field, config)?;
         for _ in 0..(time_fs / self.timestep_fs).round() as u64 {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             simulation.step()?;
         }
-        Ok(simulation.snapshots())
+        Ok(Some(simulation.snapshots()))
     }
 
     /// Runs all replicas of a condition; `at` is told of steps done. `None` when `stop` was raised.
@@ -345,7 +366,7 @@ impl Plan {
                 all
             }),
         };
-        Ok(Some((series, observed, ended)))
+        Ok(Some(Outcome { series, observed, ended }))
     }
 }
 

@@ -86,13 +86,10 @@ pub(crate) fn run(args: &StabilityArgs) -> Result<Done, AnyError> {
     judge_args.overwrite |= args.resume;
     let mut judge = Judge::start(&judge_args, "stability", &args.reference)?;
     judge.note_input(&args.reference)?;
-    let items = of_molecule(labelled::read(&args.reference)?, args)?;
+    let items = of_molecule(labelled::read(&args.reference, args.judge.read.options())?, args)?;
     let frames: Vec<Structure> = items.iter().map(|item| item.structure.clone()).collect();
     let reference = Reference::of(&frames).map_err(|e| format!("{}: {e}", args.reference.display()))?;
     let inside_domain = labelled::inside_domain(&judge.model.card, &items[..1])[0];
-    if inside_domain == Some(false) {
-        eprintln!("mdet: warning: {} is outside of what the model was trained on", items[0].molecule);
-    }
     let state_file = judge.out.with_extension("state.json");
     let identity = args.identity(&judge, &items[0].molecule)?;
     let mut state = match args.resume {

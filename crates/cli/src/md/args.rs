@@ -80,18 +80,18 @@ pub(crate) struct DynamicsArgs {
     /// Ensemble and thermostat.
     #[arg(long, value_enum, default_value = "nvt-langevin")]
     pub ensemble: EnsembleName,
-    /// Temperature of the thermostat and of the starting velocities; a bare number is in K.
-    #[arg(long, default_value = "300 K", value_parser = units::temperature_in_k, allow_hyphen_values = true)]
-    pub temperature: f64,
+    /// Temperature of the thermostat and of the starting velocities; a bare number is in K [default: 300 K].
+    #[arg(long, value_parser = units::temperature_in_k, allow_hyphen_values = true)]
+    pub temperature: Option<f64>,
     /// Time step; a bare number is in fs.
     #[arg(long, default_value = "0.5 fs", value_parser = units::time_in_fs, allow_hyphen_values = true)]
     pub timestep: f64,
-    /// Friction of nvt-langevin; a bare number is in 1/fs.
-    #[arg(long, default_value = "0.01/fs", value_parser = units::rate_per_fs, allow_hyphen_values = true)]
-    pub friction: f64,
-    /// Time constant of nvt-bussi and nvt-nose-hoover; a bare number is in fs.
-    #[arg(long, default_value = "100 fs", value_parser = units::time_in_fs, allow_hyphen_values = true)]
-    pub time_constant: f64,
+    /// Friction of nvt-langevin; a bare number is in 1/fs [default: 0.01/fs].
+    #[arg(long, value_parser = units::rate_per_fs, allow_hyphen_values = true)]
+    pub friction: Option<f64>,
+    /// Time constant of nvt-bussi and nvt-nose-hoover; a bare number is in fs [default: 100 fs].
+    #[arg(long, value_parser = units::time_in_fs, allow_hyphen_values = true)]
+    pub time_constant: Option<f64>,
     /// Turn every molecule by a fresh random rotation before every force call, and the forces back: orientation
     /// errors become noise instead of a steady push [default: on for nve, off otherwise].
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "on", require_equals = true)]
@@ -108,6 +108,7 @@ pub(crate) struct DynamicsArgs {
     pub keep_net_torque: bool,
     /// What ends the run, separated by commas: broken-bond, temperature:2000K, spread:0.5, non-finite (always on).
     /// The frame is written to offending.xyz. Looked for after every step; spread, at every reading of the monitor.
+    /// A restart goes on from the last checkpoint and ends there again.
     #[arg(long, value_name = "CONDITIONS", value_delimiter = ',', value_parser = stop_condition)]
     pub stop_on: Vec<Stop>,
     /// Steps between readings of the trust monitor: spread of the forces over rotations, temperature by element,

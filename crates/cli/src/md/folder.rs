@@ -9,11 +9,12 @@
 //! | `monitor.csv` | the trust monitor's readings |
 //! | `summary.toml` | averages and drifts with their errors |
 //! | `offending.xyz` | the frame that ended the run, if one did |
+//! | `lock` | empty; held by the process that runs |
 //!
 //! With several frames or replicas the names carry numbers: `trajectory-002-r003.xyz` is frame 2, replica 3.
 
 use super::checkpoint::{Checkpoint, FileState, ReplicaState};
-use super::config::{RunConfig, path_in};
+use super::config::{Format, RunConfig};
 use super::trajectory::{Growing, Trajectory};
 use crate::AnyError;
 use crate::input::at;
@@ -35,18 +36,23 @@ pub(crate) struct RunFolder {
     _lock: File,
 }
 
+/// A time in fs, and the bonds that are broken there.
+pub(crate) type BrokenBonds = (f64, Vec<String>);
+
 /// The files of one replica.
 pub(crate) struct ReplicaFiles {
     pub label: String,
     pub bonds: ReferenceBonds,
     /// The first frame with a broken bond: its time, and each bond with its length there.
-    pub broken: Option<(f64, Vec<String>)>,
+    pub broken: Option<BrokenBonds>,
     pub last_temperature_k: f64,
     trajectory: Trajectory,
     table: Growing,
     monitor: Growing,
-    /// How far the files were when every frame in them was due: a last frame that was not is cut off by a restart.
+    /// How far the files were when every frame in them was due: a last frame that was not is cut off by a restart,
+    /// and what it broke is forgotten.
     regular: FileState,
+    regular_broken: Option<BrokenBonds>,
     /// How far they were before the first frame: step 0 is done again by a restart.
     empty: FileState,
 }
@@ -68,8 +74,8 @@ impl RunFolder {
             .into());
         }
         std::fs::create_dir_all(path).map_err(at(path))?;
-        config.write(path)?;
         let lock = lock(path)?;
+        config.write(path)?;
         let replica = |(structure, label): (&Structure, &String)| -> Result<ReplicaFiles, AnyError> {
             let trajectory = path.join(Trajectory::name(label, config.format));
             let trajectory = Trajectory::create(trajectory, structure, &config)?;
@@ -87,6 +93,7 @@ impl RunFolder {
                 table,
                 monitor,
                 regular,
+                regular_broken: None,
                 empty: regular,
             })
         };
@@ -114,6 +121,7 @@ impl RunFolder {
                 table: Growing::cut_back(path.join(format!("observables{label}.csv")), files.table_bytes)?,
                 monitor: Growing::cut_back(path.join(format!("monitor{label}.csv")), files.monitor_bytes)?,
                 regular: files,
+                regular_broken: state.broken.clone(),
                 empty: files,
             })
         };
@@ -152,7 +160,7 @@ impl RunFolder {
 impl Sink for RunFolder {
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), SinkError> {
         let is_due = frame.step.is_multiple_of(self.config.every.get());
-        self.replicas[frame.replica as usize].write(frame, is_due)
+        self.replicas[frame.replica as usize].write(frame, is_due, self.config.format)
     }
 
     fn reading(&mut self, frame: &Frame<'_>, reading: &Reading) -> Result<(), SinkError> {
@@ -170,6 +178,8 @@ impl Sink for RunFolder {
         }
         replica.monitor.append((row + "\n").as_bytes())?;
         replica.regular.monitor_bytes = replica.monitor.length();
+        replica.look_for_broken_bonds(frame);
+        replica.regular_broken = replica.broken.clone();
         Ok(())
     }
 
@@ -181,7 +191,7 @@ impl Sink for RunFolder {
         }
         let state = |(snapshot, files): (&Snapshot, &ReplicaFiles)| {
             let written = if snapshot.progress.step == 0 { files.empty } else { files.regular };
-            ReplicaState::new(snapshot, &files.label, &files.bonds, files.broken.clone(), written)
+            ReplicaState::new(snapshot, &files.label, &files.bonds, files.regular_broken.clone(), written)
         };
         let replicas = snapshots.iter().zip(&self.replicas).map(state).collect();
         Checkpoint { replicas }.write(&self.path)
@@ -190,8 +200,11 @@ impl Sink for RunFolder {
 
 impl ReplicaFiles {
     /// Writes one frame; both files are complete up to it afterwards.
-    fn write(&mut self, frame: &Frame<'_>, is_due: bool) -> Result<(), AnyError> {
-        self.trajectory.write(frame)?;
+    fn write(&mut self, frame: &Frame<'_>, is_due: bool, format: Format) -> Result<(), AnyError> {
+        // DCD knows one interval between frames alone: a last one that is not due would get a wrong time.
+        if is_due || format != Format::Dcd {
+            self.trajectory.write(frame)?;
+        }
         let o = frame.observables;
         let row = format!(
             "{},{:.3},{:.10},{:.10},{:.10},{:.10},{:.6}\n",
@@ -205,27 +218,46 @@ impl ReplicaFiles {
         );
         self.table.append(row.as_bytes())?;
         self.last_temperature_k = o.temperature_k;
+        self.look_for_broken_bonds(frame);
         if is_due {
             self.regular = file_state(&self.trajectory, &self.table, &self.monitor);
-        }
-        // What a restart would cut off must not be remembered by it.
-        if is_due && self.broken.is_none() {
-            let broken = self.bonds.broken(frame.structure.positions());
-            let named: Vec<String> =
-                broken.iter().map(|&bond| describe_bond(&self.bonds, frame.structure, bond)).collect();
-            self.broken = (!named.is_empty()).then_some((o.time_fs, named));
+            self.regular_broken = self.broken.clone();
         }
         Ok(())
     }
+
+    /// Remembers the broken bonds of the first frame that has some.
+    pub fn look_for_broken_bonds(&mut self, frame: &Frame<'_>) {
+        if self.broken.is_some() {
+            return;
+        }
+        let broken = self.bonds.broken(frame.structure.positions());
+        let named: Vec<String> =
+            broken.iter().map(|&bond| describe_bond(&self.bonds, frame.structure, bond)).collect();
+        self.broken = (!named.is_empty()).then_some((frame.observables.time_fs, named));
+    }
+
+    /// " of 002-r003", or nothing where there is one replica.
+    pub fn of_name(&self) -> String {
+        match self.label.trim_start_matches('-') {
+            "" => String::new(),
+            name => format!(" of {name}"),
+        }
+    }
 }
 
-/// "C1–H5 (1.09 → 2.31 Å)", atoms counted from 1 as viewers do.
+/// "C1–H5 (1.09 → 2.31 Å)".
 pub(crate) fn describe_bond(reference: &ReferenceBonds, structure: &Structure, [i, j]: [usize; 2]) -> String {
-    let name = |atom: usize| format!("{}{}", elements::symbol(structure.numbers()[atom]), atom + 1);
+    let name = |atom| name_of_atom(structure, atom);
     let positions = structure.positions();
     let place = reference.pairs.iter().position(|&pair| pair == [i, j]);
     let before = place.map_or(f64::NAN, |place| reference.lengths_angstrom[place]);
     format!("{}–{} ({before:.2} → {:.2} Å)", name(i), name(j), distance(&positions[i], &positions[j]))
+}
+
+/// "C1", counted from 1 as viewers do.
+pub(crate) fn name_of_atom(structure: &Structure, atom: usize) -> String {
+    format!("{}{}", elements::symbol(structure.numbers()[atom]), atom + 1)
 }
 
 /// A time without the rounding of step × timestep: 0.3 for 3 × 0.1.
@@ -261,8 +293,9 @@ fn monitor_header(structure: &Structure) -> String {
 
 /// The folder for this process alone, until it ends.
 fn lock(folder: &Path) -> Result<File, AnyError> {
-    let path = path_in(folder);
-    let file = File::open(&path).map_err(at(&path))?;
+    // A file of its own: the others are replaced, and a lock on what was replaced keeps nobody out.
+    let path = folder.join("lock");
+    let file = File::create(&path).map_err(at(&path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {

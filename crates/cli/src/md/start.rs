@@ -5,6 +5,7 @@ use super::config::{Column, Format, RunConfig};
 use super::folder::RunFolder;
 use super::{AnySimulation, default_precision, force_field, labelled, sha256};
 use crate::AnyError;
+use crate::input::{at, masses_of, refuse_fixed_atoms};
 use mdet_core::Structure;
 use mdet_data::Frame;
 use mdet_md::{
@@ -16,9 +17,10 @@ use std::path::{Path, PathBuf};
 pub(super) fn start(args: &MdArgs) -> Result<(AnySimulation, RunFolder, RunConfig), AnyError> {
     let file = args.file.as_deref().expect("the command line requires it without a restart");
     let (model, model_name) = args.model.load()?;
-    let config = resolve(args, file, model_name, sha256(&model)?)?;
+    let config = resolve(args, file, model_name, sha256(&model.to_bytes()?))?;
     let (frames, structures): (Vec<Frame>, Vec<Structure>) =
         args.electrons.read(file, &model.card)?.into_iter().unzip();
+    refuse_fixed_atoms(&frames)?;
     warn_of_long_timesteps(&structures, config.dynamics.timestep_fs);
     let (molecules, labels) = labelled(&structures, config.replicas);
     let snapshots = snapshots(args.start.velocities, &frames, &molecules, &config.dynamics)?;
@@ -58,6 +60,9 @@ fn resolve(args: &MdArgs, file: &Path, model: String, model_sha256: String) -> R
     Ok(RunConfig {
         mdet_version: env!("CARGO_PKG_VERSION").into(),
         input: file.to_path_buf(),
+        input_sha256: sha256(&std::fs::read(file).map_err(at(file))?),
+        charge: args.electrons.charge,
+        multiplicity: args.electrons.multiplicity,
         replicas: args.start.replicas,
         model,
         model_sha256,
@@ -78,11 +83,13 @@ fn resolve(args: &MdArgs, file: &Path, model: String, model_sha256: String) -> R
 
 fn dynamics(args: &MdArgs) -> Result<Config, AnyError> {
     let options = &args.dynamics;
-    let (temperature_k, time_constant_fs) = (options.temperature, options.time_constant);
+    refuse_idle_options(args)?;
+    let temperature_k = options.temperature.unwrap_or(300.0);
+    let time_constant_fs = options.time_constant.unwrap_or(100.0);
     let ensemble = match options.ensemble {
         EnsembleName::Nve => Ensemble::Nve,
         EnsembleName::NvtLangevin => {
-            Ensemble::NvtLangevin { temperature_k, friction_per_fs: options.friction }
+            Ensemble::NvtLangevin { temperature_k, friction_per_fs: options.friction.unwrap_or(0.01) }
         }
         EnsembleName::NvtBussi => Ensemble::NvtBussi { temperature_k, time_constant_fs },
         EnsembleName::NvtNoseHoover => Ensemble::NvtNoseHoover { temperature_k, time_constant_fs },
@@ -94,7 +101,8 @@ fn dynamics(args: &MdArgs) -> Result<Config, AnyError> {
         initial_temperature_k: temperature_k,
         starting_velocities: match args.start.velocities {
             Velocities::Scaled => StartingVelocities::Scaled,
-            Velocities::Drawn | Velocities::File => StartingVelocities::Drawn,
+            Velocities::Drawn => StartingVelocities::Drawn,
+            Velocities::File => StartingVelocities::Given,
         },
         orientation: if turned { Orientation::RandomEveryStep } else { Orientation::AsItLies },
         forces_conserve: match (options.keep_net_force, options.keep_net_torque) {
@@ -108,6 +116,27 @@ fn dynamics(args: &MdArgs) -> Result<Config, AnyError> {
     Ok(config)
 }
 
+/// An option that the ensemble does not read means that another run was meant.
+fn refuse_idle_options(args: &MdArgs) -> Result<(), AnyError> {
+    let (options, ensemble) = (&args.dynamics, args.dynamics.ensemble);
+    let refuse = |option: &str, readers: &str| Err(format!("{option}: expected {readers}").into());
+    if options.friction.is_some() && ensemble != EnsembleName::NvtLangevin {
+        return refuse("--friction", "--ensemble nvt-langevin");
+    }
+    if options.time_constant.is_some()
+        && !matches!(ensemble, EnsembleName::NvtBussi | EnsembleName::NvtNoseHoover)
+    {
+        return refuse("--time-constant", "--ensemble nvt-bussi or nvt-nose-hoover");
+    }
+    if options.temperature.is_some()
+        && ensemble == EnsembleName::Nve
+        && args.start.velocities == Velocities::File
+    {
+        return refuse("--temperature", "a thermostat, or velocities that are drawn");
+    }
+    Ok(())
+}
+
 /// Step 0 of every molecule, in the order of the batch.
 fn snapshots(
     velocities: Velocities,
@@ -117,14 +146,19 @@ fn snapshots(
 ) -> Result<Vec<Snapshot>, AnyError> {
     let start = |(index, molecule): (usize, &Structure)| -> Result<Snapshot, AnyError> {
         let (replica, frame) = (u32::try_from(index)?, &frames[index % frames.len()]);
+        let (molecule, masses_u) = (molecule.clone(), masses_of(frame));
         match velocities {
-            Velocities::Drawn | Velocities::Scaled => Ok(Snapshot::start(molecule.clone(), replica, config)?),
+            Velocities::Drawn | Velocities::Scaled => {
+                Ok(Snapshot::start_with_masses(molecule, masses_u, replica, config)?)
+            }
             Velocities::File => {
                 let Some(velocities) = frame.velocities.clone() else {
                     let place = &frame.place;
-                    return Err(format!("{place}: expected velocities in a `velo` column, found none").into());
+                    return Err(
+                        format!("{place}: expected velocities in a column `velo`, Å/fs, found none").into()
+                    );
                 };
-                Ok(Snapshot::start_with_velocities(molecule.clone(), velocities, replica, config)?)
+                Ok(Snapshot::start_with_velocities(molecule, masses_u, velocities, replica, config)?)
             }
         }
     };

@@ -58,16 +58,14 @@ fn print(summary: &Summary, replica: &ReplicaFiles, ensemble: Ensemble) {
         let caveat = if mean.plateau == Plateau::NotReached { " (at least: the run is short)" } else { "" };
         println!("temperature   {:.1} ± {:.1} K{caveat}", mean.value, mean.standard_error);
     }
-    // Work and kinetic energy balance for any forces, so without a thermostat only heating tells of a missing potential.
+    // Work and kinetic energy balance for any forces: what forces without a potential pump in shows in the kinetic
+    // energy, and where a thermostat takes it away, in the work.
     let pumped = match ensemble {
-        Ensemble::Nve => {
-            ("heating      ", summary.kinetic_drift, "kinetic energy; what forces without a potential pump")
+        Ensemble::Nve => (summary.kinetic_drift, "kinetic energy; what forces without a potential pump"),
+        _ => {
+            let work = summary.total_drift.map(|slope| Slope { value: -slope.value, ..slope });
+            (work, "work of forces without a potential, which the thermostat takes away")
         }
-        _ => (
-            "energy drift ",
-            summary.total_drift,
-            "work-integrated total energy; what forces without a potential pump",
-        ),
     };
     let conserved = match ensemble {
         Ensemble::Nve => "kinetic energy and work: the integrator's error",
@@ -75,7 +73,7 @@ fn print(summary: &Summary, replica: &ReplicaFiles, ensemble: Ensemble) {
         _ => "the same less the heat of the thermostat: the integrator's error",
     };
     let rows: [(&str, Option<Slope>, &str); 2] =
-        [pumped, ("conserved    ", summary.conserved_drift, conserved)];
+        [("heating      ", pumped.0, pumped.1), ("conserved    ", summary.conserved_drift, conserved)];
     for (name, slope, meaning) in rows {
         if let Some(slope) = slope {
             let (value, error) = (1e3 * slope.value, 1e3 * slope.standard_error);

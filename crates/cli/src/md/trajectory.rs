@@ -8,6 +8,7 @@ use super::folder::short;
 use crate::AnyError;
 use crate::input::at;
 use mdet_core::Structure;
+use mdet_core::elements::mass_u;
 use mdet_data::amber_netcdf::{self, Columns};
 use mdet_data::{FrameView, dcd, write_frame};
 use mdet_md::Frame;
@@ -44,8 +45,13 @@ impl Growing {
     }
 
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), AnyError> {
-        let append =
-            || -> std::io::Result<()> { OpenOptions::new().append(true).open(&self.path)?.write_all(bytes) };
+        let append = || -> std::io::Result<()> {
+            let mut file = OpenOptions::new().append(true).open(&self.path)?;
+            file.write_all(bytes).inspect_err(|_| {
+                // On a full disk part of it may be there; the first error is what matters.
+                let _ = file.set_len(self.length);
+            })
+        };
         append().map_err(at(&self.path))?;
         self.length += bytes.len() as u64;
         Ok(())
@@ -121,8 +127,12 @@ impl Trajectory {
                     ("step".into(), frame.step.to_string()),
                 ];
                 let mut bytes = Vec::new();
+                let numbers = frame.structure.numbers();
+                let is_natural = |(&z, &mass): (&u8, &f64)| mass == mass_u(z);
+                let has_isotopes = !numbers.iter().zip(frame.masses_u).all(is_natural);
                 let view = FrameView {
-                    numbers: frame.structure.numbers(),
+                    numbers,
+                    masses_u: has_isotopes.then_some(frame.masses_u),
                     positions,
                     velocities,
                     forces,

@@ -13,6 +13,7 @@ const NUMBERS: &[&str] = &["Z", "numbers", "atomic_numbers"];
 const POSITIONS: &[&str] = &["pos", "positions"];
 const FORCES: &[&str] = &["REF_forces", "forces", "force"];
 const VELOCITIES: &[&str] = &["velo"];
+const MASSES: &[&str] = &["masses"];
 
 /// Which column of a line holds what, counted from 0; a vector is named by its first column.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub(super) struct Columns {
     position: usize,
     force: Option<usize>,
     velocity: Option<usize>,
+    mass: Option<usize>,
     count: Count,
 }
 
@@ -33,13 +35,14 @@ enum Count {
     Plain,
 }
 
-/// One atom. Lengths Å, force eV/Å, velocity Å/fs.
+/// One atom. Lengths Å, force eV/Å, velocity Å/fs, mass u.
 #[derive(Debug, PartialEq)]
 pub(super) struct Row {
     pub number: u8,
     pub position: [f64; 3],
     pub force: Option<[f64; 3]>,
     pub velocity: Option<[f64; 3]>,
+    pub mass: Option<f64>,
 }
 
 /// One `name:type:columns` of `Properties`.
@@ -54,7 +57,8 @@ impl Columns {
     /// The columns that the value of `Properties` declares, or those of plain XYZ without it.
     pub fn declared(properties: Option<&str>) -> Result<Self, Problem> {
         let Some(text) = properties else {
-            return Ok(Self { element: 0, position: 1, force: None, velocity: None, count: Count::Plain });
+            let (force, velocity, mass) = (None, None, None);
+            return Ok(Self { element: 0, position: 1, force, velocity, mass, count: Count::Plain });
         };
         let properties = parse_properties(text)?;
         let missing = |expected| Problem::Properties { expected, found: text.to_owned() };
@@ -77,6 +81,15 @@ impl Columns {
             position,
             force: vector(&properties, FORCES)?,
             velocity: vector(&properties, VELOCITIES)?,
+            mass: match find(&properties, MASSES) {
+                Some(masses) if (masses.kind, masses.n_columns) != ("R", 1) => {
+                    return Err(Problem::Properties {
+                        expected: "one real column of masses, masses:R:1",
+                        found: format!("{}:{}:{}", masses.name, masses.kind, masses.n_columns),
+                    });
+                }
+                masses => masses.map(|masses| masses.first_column),
+            },
             count: Count::Exactly(properties.iter().map(|property| property.n_columns).sum()),
         })
     }
@@ -87,6 +100,10 @@ impl Columns {
 
     pub fn has_velocities(&self) -> bool {
         self.velocity.is_some()
+    }
+
+    pub fn has_masses(&self) -> bool {
+        self.mass.is_some()
     }
 
     /// Reads one atom's line.
@@ -110,6 +127,7 @@ impl Columns {
                 .velocity
                 .map(|first| three(first, ["velocity x", "velocity y", "velocity z"]))
                 .transpose()?,
+            mass: self.mass.map(|column| mass(fields[column])).transpose()?,
         })
     }
 }
@@ -168,6 +186,12 @@ fn element(text: &str) -> Result<u8, Problem> {
         Err(_) => elements::from_symbol(text),
     };
     number.ok_or_else(|| Problem::Element { found: excerpt(text) })
+}
+
+fn mass(text: &str) -> Result<f64, Problem> {
+    let mass_u = number("mass", text)?;
+    let wrong = || Problem::Number { name: "mass above zero".to_owned(), found: excerpt(text) };
+    if mass_u > 0.0 { Ok(mass_u) } else { Err(wrong()) }
 }
 
 fn numbers(fields: &[&str], names: [&'static str; 3]) -> Result<[f64; 3], Problem> {

@@ -67,16 +67,27 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Whether nothing behind the error is read, as where the next frame begins is not known.
+    pub fn ends_reading(&self) -> bool {
+        match self {
+            Self::Open { .. } | Self::Io { .. } | Self::Empty { .. } => true,
+            Self::Frame { problem, .. } => matches!(problem, Problem::AtomCount { .. }),
+            Self::Structure { .. } => false,
+        }
+    }
+}
+
 /// What is wrong with a line of an XYZ file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// A frame does not begin with its number of atoms.
-    #[error("expected the number of atoms, found {found:?}")]
+    #[error("expected the number of atoms, which every frame of an XYZ file begins with, found {found:?}")]
     AtomCount {
         /// The line.
         found: String,
     },
-    /// The file, or a blank line, ends a frame early.
+    /// The file, a blank line or the next frame's number of atoms ends a frame early.
     #[error("expected {expected} atoms, found {found} before the frame ends")]
     Truncated {
         /// Atoms announced.

@@ -48,7 +48,7 @@ const MD17: Convention = Convention {
 pub(super) fn open(path: &Path, options: ReadOptions) -> Result<Reader, DataError> {
     let mut archive = Archive::open(path)?;
     let names = archive.names();
-    if names.iter().any(|name| name == "n_atoms") {
+    if names.iter().any(|name| name == "n_atoms") && options.labels == Labels::New {
         return corpus::open(archive, names);
     }
     let known = match options.labels {
@@ -95,7 +95,8 @@ fn units_of(archive: &mut Archive, names: &[String], asked: Option<Units>) -> Re
     if let Some((energy, length)) = &words {
         let known = Units::from_words(energy, length);
         return known.or(asked).ok_or_else(|| {
-            DataError::missing(&archive.path, "units that mdet knows", format!("{energy:?} and {length:?}"))
+            let expected = format!("{}, or units to be given ({})", units::WORDS, units::names());
+            DataError::missing(&archive.path, expected, format!("{energy:?} and {length:?}"))
         });
     }
     // The archives at quantum-machine.org and sgdml.org carry a checksum or their level of theory, and are in kcal/mol.

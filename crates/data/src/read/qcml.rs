@@ -142,7 +142,7 @@ pub(super) fn open(path: &Path, shards: Vec<PathBuf>, options: ReadOptions) -> R
         let record = example.and_then(|example| {
             let smiles = metadata.as_mut().map(|metadata| smiles_of(&example, metadata.next())).transpose();
             failed = smiles.is_err();
-            example.into_record(smiles?)
+            example.into_record(smiles.map_err(DataError::stopped)?)
         });
         Some(record.transpose())
     });
@@ -212,7 +212,7 @@ impl Iterator for Examples {
                     Some(Ok(example)) => return Some(Ok(example)),
                     Some(Err(error)) => {
                         self.current = None;
-                        return Some(Err(error));
+                        return Some(Err(error.stopped()));
                     }
                     None => self.current = None,
                 }

@@ -1,16 +1,19 @@
 //! Energy drift: what NVE pumps into a molecule, beside what the force errors predict.
 
 use super::{SHORT_PS, Section, plots, table};
-use crate::plot::{Axis, Plot, short};
+use crate::plot::{Axis, Plot, escape, short};
 use mdet_analysis::drift::{ConditionDrift, ReplicaDrift};
 use mdet_analysis::heating::{CURL_WIDTHS_PER_CM, PredictedHeating};
-use mdet_analysis::{Drift, Spread};
+use mdet_analysis::{Drift, Spread, Stability};
 
-/// 3 k_B, meV/K: the thermal energy of a harmonic atom per kelvin.
-const THERMAL_MEV_PER_K: f64 = 3.0 * 0.086_173_33;
+/// 3/2 k_B, meV/K: the kinetic energy of an atom per kelvin.
+const KINETIC_MEV_PER_K: f64 = 1.5 * 0.086_173_33;
 
-/// Heating that a run of 1 ns turns into 10 % of the thermal energy at 300 K, meV/atom/ps.
-const HARMLESS_HEATING: f64 = 0.1 * 300.0 * THERMAL_MEV_PER_K / 1e3;
+/// Heating is harmless if it needs this time for 10 % of the kinetic energy, ps.
+const HARMLESS_PS: f64 = 1e3;
+
+/// Friction of a Langevin thermostat in common use, 0.01/fs, in 1/ps.
+const FRICTION_PER_PS: f64 = 10.0;
 
 /// One run's heating, measured and predicted.
 pub(crate) struct Compared {
@@ -31,8 +34,8 @@ pub(crate) fn compared(found: &Drift) -> Vec<Compared> {
     found.conditions.iter().filter_map(both).collect()
 }
 
-pub(super) fn section(found: &Drift) -> Section {
-    let (good, verdict) = verdict(found);
+pub(super) fn section(found: &Drift, stability: Option<&Stability>) -> Section {
+    let (good, verdict) = verdict(found, stability);
     let n_replicas = found.conditions.first().map_or(0, |c| c.replicas.len());
     let body = format!(
         "<p class=\"soft\">{} atoms, {} ps of NVE in steps of {} fs from {} K; all conditions from the same positions and velocities, {n_replicas} replicas; ± standard error over replicas. The paper (arXiv 2503.01431): of 500 ps of n-octane, only f64 with a random rotation offset stays.</p>",
@@ -46,44 +49,102 @@ pub(super) fn section(found: &Drift) -> Section {
     Section { title: format!("Energy drift: {}", found.molecule), good, verdict, body }
 }
 
-/// Which condition heats least, and what that means for NVE and NVT.
-fn verdict(found: &Drift) -> (Option<bool>, String) {
-    let heating = |c: &'_ ConditionDrift| c.heating_mev_per_atom_per_ps;
-    let all: Vec<_> = found.conditions.iter().filter_map(|c| Some((c, heating(c)?))).collect();
-    let size = |spread: &Spread| spread.mean.abs();
-    let Some((best, least)) = all.iter().min_by(|a, b| size(&a.1).total_cmp(&size(&b.1))) else {
-        return (None, "The runs are too short for a drift.".to_string());
+/// Which condition surely heats least, and what that means for NVE and NVT.
+fn verdict(found: &Drift, stability: Option<&Stability>) -> (Option<bool>, String) {
+    let early = ended(found);
+    let good = |good: Option<bool>| if early.is_empty() { good } else { Some(false) };
+    let Some((best, least)) = best(found) else {
+        let words = if early.is_empty() { "The runs are too short for a drift." } else { early.trim_end() };
+        return (good(None), words.to_string());
     };
+    let planned = short(found.planned_ps);
     if found.planned_ps < SHORT_PS {
         let words = format!(
-            "Runs of {} ps are too short to tell heating from energy that flows between modes; the smallest slope was {least:.3} meV per atom and ps with {}.",
-            short(found.planned_ps),
+            "{early}Runs of {planned} ps are too short to tell heating from energy that flows between modes; the smallest slope was {least:.3} meV per atom and ps with {}.",
             best.name
         );
-        return (None, words);
+        return (good(None), words);
     }
-    let thermal = THERMAL_MEV_PER_K * found.starting_temperature_k;
-    // What is not resolved may be as large as twice its error.
-    let error = if least.n > 1 { least.standard_error() } else { least.mean.abs() };
-    let rate = size(least).max(2.0 * error);
-    let lasting = 0.1 * thermal / rate.max(1e-9);
-    let resolved = size(least) > 2.0 * error;
-    let n_runaway = all.iter().filter(|(c, _)| c.replicas.iter().any(|r| r.runaway_ps.is_some())).count();
+    let temperature = best.temperature_k.map_or(found.starting_temperature_k, |spread| spread.mean);
+    let tenth = 0.1 * KINETIC_MEV_PER_K * temperature;
+    let rate = bound(&least).unwrap_or(least.mean.abs());
+    let lasting = tenth / rate.max(1e-9);
+    let bounded = bound(&least).map_or("one replica, which has no bound".to_string(), |bound| {
+        format!("at most {} with 95 % confidence, {} replicas", short(bound), least.n)
+    });
+    let ran_away = |c: &&ConditionDrift| c.replicas.iter().any(|r| r.runaway_ps.is_some());
     let words = format!(
-        "Use of {} for NVE: up to about {} ps with {}, where heating of {least:.3} meV per atom and ps{} is 10 % of the thermal energy. For NVT: {}. {n_runaway} of {} conditions ran away within {} ps.",
+        "{early}NVE of {}: {} heats least, by {least:.3} meV per atom and ps ({bounded}). That is 10 % of the kinetic energy at the run's {temperature:.0} K in {} {} ps{}. {} {} of {} conditions ran away within {planned} ps.",
         found.molecule,
-        short(lasting),
         best.name,
-        if resolved { "" } else { " (not told from zero; twice its error is taken)" },
-        if rate < thermal {
-            format!("yes, if the thermostat takes up {} meV per atom and ps", short(rate))
-        } else {
-            "no, more than the thermal energy is pumped in every ps".to_string()
-        },
-        all.len(),
-        short(found.planned_ps),
+        if bound(&least).is_some() { "no less than" } else { "about" },
+        short(lasting),
+        if lasting > found.planned_ps { ", by extrapolation" } else { "" },
+        nvt(rate, stability),
+        found.conditions.iter().filter(ran_away).count(),
+        found.conditions.len(),
     );
-    (Some(rate < HARMLESS_HEATING), words)
+    (good(is_harmless(&least, tenth)), words)
+}
+
+/// Of the conditions that ran to their end, the one whose heating has the smallest upper bound; without bounds the smallest.
+fn best(found: &Drift) -> Option<(&ConditionDrift, Spread)> {
+    let whole = found.conditions.iter().filter(|c| c.ended.is_none());
+    let heating = whole.filter_map(|c| Some((c, c.heating_mev_per_atom_per_ps?)));
+    let key = |spread: &Spread| [bound(spread).unwrap_or(f64::INFINITY), spread.mean.abs()];
+    heating.min_by(|(_, a), (_, b)| {
+        let [a, b] = [key(a), key(b)];
+        a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1]))
+    })
+}
+
+/// How large a drift may be, by size, with 95 % confidence; `None` of one replica.
+fn bound(spread: &Spread) -> Option<f64> {
+    Some(spread.mean.abs() + spread.half_width()?)
+}
+
+/// Whether heating surely needs a long time for `tenth` meV per atom; `None` where it may or may not.
+fn is_harmless(heating: &Spread, tenth: f64) -> Option<bool> {
+    let change = |rate: f64| rate * HARMLESS_PS;
+    let half_width = heating.half_width()?;
+    if change(heating.mean.abs() + half_width) < tenth {
+        return Some(true);
+    }
+    (change(heating.mean.abs() - half_width) > tenth).then_some(false)
+}
+
+/// "2 of 5 conditions ended early, …", with a space after it; empty if none did.
+fn ended(found: &Drift) -> String {
+    let early: Vec<f64> = found.conditions.iter().filter(|c| c.ended.is_some()).map(run_ps).collect();
+    if early.is_empty() {
+        return String::new();
+    }
+    let first = early.iter().copied().fold(f64::INFINITY, f64::min);
+    let (n, of) = (early.len(), found.conditions.len());
+    format!("{n} of {of} conditions ended early, the first after {} ps. ", short(first))
+}
+
+/// Time that a condition ran, ps.
+fn run_ps(condition: &ConditionDrift) -> f64 {
+    condition.replicas.iter().map(|r| r.time_ps).fold(0.0, f64::max)
+}
+
+/// What NVE heating at a rate of the kinetic energy implies for NVT, and what was run of it.
+fn nvt(rate: f64, stability: Option<&Stability>) -> String {
+    let run = stability.map_or("NVT was not run here: ".into(), |s| {
+        let (lost, n, planned) = (s.n_unstable, s.replicas.len(), short(s.planned_ps));
+        format!(
+            "NVT was run of {} at {} K: {lost} of {n} runs of up to {planned} ps became unstable. ",
+            s.molecule, s.temperature_k
+        )
+    });
+    // Twice the rate heats K and U; friction γ takes 2γ of the kinetic energy beyond the thermostat's.
+    let excess_k = rate / FRICTION_PER_PS / KINETIC_MEV_PER_K;
+    format!(
+        "{run}{} meV per atom and ps of K and U is what a Langevin thermostat of 0.01/fs removes at {} K above its temperature.",
+        short(2.0 * rate),
+        short(excess_k)
+    )
 }
 
 fn conditions(found: &Drift) -> String {
@@ -104,7 +165,7 @@ fn conditions(found: &Drift) -> String {
             c.predicted.map_or("–".into(), |p| format!("{p:.3}")),
             over(&c.balance_mev_per_atom_per_ps, 4),
             over(&c.temperature_k, 0),
-            if found.planned_ps < SHORT_PS { "–".into() } else { first(|r| r.ten_percent_ps) },
+            if run_ps(c) < SHORT_PS { "–".into() } else { first(|r| r.ten_percent_ps) },
             first(|r| r.runaway_ps),
             format!("{:.0}", c.steps_per_second),
         ]
@@ -119,10 +180,11 @@ fn conditions(found: &Drift) -> String {
         "runaway",
         "steps/s",
     ];
-    let ended = found.conditions.iter().filter_map(|c| Some((&c.name, c.ended.as_ref()?)));
+    let ended = found.conditions.iter().filter_map(|c| Some((c, c.ended.as_ref()?)));
     let ended: String = ended
-        .map(|(name, why)| {
-            format!("<p>{} ended early: {}.</p>", crate::plot::escape(name), crate::plot::escape(why))
+        .map(|(c, why)| {
+            let (name, why) = (escape(&c.name), escape(why));
+            format!("<p>{name} ended early, after {} ps: {why}.</p>", short(run_ps(c)))
         })
         .collect();
     table(&head, rows) + &ended
@@ -162,17 +224,24 @@ fn temperatures(found: &Drift) -> String {
     plot.figure("Temperature, mean over replicas.")
 }
 
-/// Measured against predicted heating of many runs, by condition.
-pub(crate) fn against(runs: &[Compared]) -> String {
+/// Measured against predicted heating of many runs, by condition; those whose curl was not measured have no whole
+/// prediction and are left out.
+pub(crate) fn against(all: &[Compared]) -> String {
+    let runs: Vec<&Compared> =
+        all.iter().filter(|run| run.predicted.curl_mev_per_atom_per_ps.is_some()).collect();
+    let left_out = match all.len() - runs.len() {
+        0 => String::new(),
+        n => format!("{n} of {} runs are left out: the curl's part was not predicted.", all.len()),
+    };
     if runs.is_empty() {
-        return String::new();
+        return if all.is_empty() { left_out } else { format!("<p class=\"soft\">{left_out}</p>") };
     }
     let error = |run: &Compared| if run.measured.n > 1 { run.measured.standard_error() } else { 0.0 };
     let ends = |run: &Compared| [run.measured.mean - error(run), run.measured.mean + error(run)];
     let predicted = |run: &Compared| run.predicted.middle_mev_per_atom_per_ps();
     // From hundredths to thousands in one picture; what cools, and what nothing is predicted for, is on the edge.
     let positive = |value: &f64| *value > 0.0;
-    let all_predicted: Vec<f64> = runs.iter().map(predicted).filter(positive).collect();
+    let all_predicted: Vec<f64> = runs.iter().map(|run| predicted(run)).filter(positive).collect();
     let all_measured: Vec<f64> =
         runs.iter().flat_map(|run| [run.measured.mean, ends(run)[1]]).filter(positive).collect();
     let smallest = |of: &[f64]| of.iter().copied().fold(f64::INFINITY, f64::min);
@@ -199,5 +268,97 @@ pub(crate) fn against(runs: &[Compared]) -> String {
             }),
         );
     }
-    plot.figure("Measured against predicted heating (the middle between the two widths of modes); bars are standard errors over replicas. Runs that cool stand on the lower edge.")
+    plot.figure(&format!(
+        "Measured against predicted heating (the middle between the two widths of modes); bars are standard errors over replicas. Runs that cool stand on the lower edge. {left_out}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(name: &str, heating: &[f64], time_ps: f64, ended: Option<&str>) -> ConditionDrift {
+        let replica = |&rate: &f64| ReplicaDrift {
+            time_ps,
+            heating_mev_per_atom_per_ps: Some(rate),
+            balance_mev_per_atom_per_ps: None,
+            ten_percent_ps: None,
+            runaway_ps: None,
+            temperature_k: Some(200.0),
+        };
+        ConditionDrift {
+            name: name.into(),
+            heating_mev_per_atom_per_ps: Spread::of(heating),
+            predicted: None,
+            balance_mev_per_atom_per_ps: None,
+            temperature_k: Spread::of(&[200.0]),
+            ended: ended.map(String::from),
+            replicas: heating.iter().map(replica).collect(),
+            curve_time_ps: vec![0.0],
+            curve_temperature_k: vec![200.0],
+            steps_per_second: 1.0,
+        }
+    }
+
+    fn drift(conditions: Vec<ConditionDrift>) -> Drift {
+        Drift {
+            molecule: "octane".into(),
+            n_atoms: 26,
+            timestep_fs: 1.0,
+            planned_ps: 10.0,
+            starting_temperature_k: 400.0,
+            conditions,
+        }
+    }
+
+    #[test]
+    fn runs_that_all_ended_early_do_not_hold() {
+        let ended = [0.3, 0.2].map(|time| condition("f32", &[9.0, 8.0], time, Some("forces not finite")));
+        let found = verdict(&drift(ended.to_vec()), None);
+        let words = "2 of 2 conditions ended early, the first after 0.2 ps.";
+        assert_eq!(found, (Some(false), words.to_string()));
+        assert_eq!(verdict(&drift(Vec::new()), None).0, None);
+    }
+
+    #[test]
+    fn the_best_condition_ran_to_its_end_and_has_the_smallest_upper_bound() {
+        let conditions = vec![
+            condition("small mean, large error", &[-2.0, 2.0], 10.0, None),
+            condition("sure", &[0.29, 0.31], 10.0, None),
+            condition("ended", &[0.001, 0.001], 1.0, Some("forces not finite")),
+        ];
+        assert_eq!(best(&drift(conditions)).unwrap().0.name, "sure");
+    }
+
+    #[test]
+    fn a_tenth_of_the_kinetic_energy_is_at_the_temperature_of_the_run_and_one_replica_has_no_bound() {
+        // 0.1 · 1.5 k_B · 200 K is 2.585 meV: 5.17 ps at 0.5 meV per atom and ps.
+        let (good, words) = verdict(&drift(vec![condition("f64", &[0.5], 10.0, None)]), None);
+        assert_eq!(good, None);
+        assert!(words.contains("no bound") && words.contains("in about 5.17 ps. NVT was not run"), "{words}");
+        let (good, words) = verdict(&drift(vec![condition("f64", &[0.1, 0.1], 10.0, None)]), None);
+        assert_eq!(good, Some(false));
+        // 0.2 meV per atom and ps of K and U against 2 · 10/ps · 1.5 k_B.
+        assert!(words.contains("in no less than 25.9 ps, by extrapolation"), "{words}");
+        assert!(
+            words.contains("0.2 meV per atom and ps of K and U") && words.contains("0.0774 K"),
+            "{words}"
+        );
+        assert_eq!(verdict(&drift(vec![condition("f64", &[1e-3, 1e-3], 10.0, None)]), None).0, Some(true));
+    }
+
+    #[test]
+    fn runs_without_the_curls_prediction_are_not_plotted_but_counted() {
+        let run = |curl_mev_per_atom_per_ps| Compared {
+            condition: "f64".into(),
+            measured: Spread::of(&[0.1, 0.2]).unwrap(),
+            predicted: PredictedHeating {
+                orientation_mev_per_atom_per_ps: 0.1,
+                rounding_mev_per_atom_per_ps: 0.0,
+                curl_mev_per_atom_per_ps,
+            },
+        };
+        assert!(against(&[run(None), run(Some([0.1, 0.2]))]).contains("1 of 2 runs are left out"));
+        assert!(!against(&[run(None)]).contains("<svg") && against(&[]).is_empty());
+    }
 }

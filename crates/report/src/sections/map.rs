@@ -19,8 +19,9 @@ pub(crate) fn compared(found: &StructureMap) -> Vec<Compared> {
 }
 
 pub(super) fn section(found: &StructureMap) -> Section {
-    let n = found.molecules.len();
-    let n_failed = found.molecules.iter().filter(|m| m.broken_ps.is_some() || m.ended.is_some()).count();
+    let n = found.molecules.len() + found.failed.len();
+    let broken = found.molecules.iter().filter(|m| m.broken_ps.is_some() || m.ended.is_some());
+    let n_failed = broken.count() + found.failed.len();
     let strongest = |measure: &str| {
         let of_measure = found.correlations.iter().filter(|c| c.measure == measure);
         let resolved = of_measure.filter_map(|c| {
@@ -45,11 +46,18 @@ pub(super) fn section(found: &StructureMap) -> Section {
         "<p class=\"soft\">Every molecule in f64, forces turned anew at every step, {} replicas from {} K; {} molecules left out. Shades are ranks among the molecules: the darker, the worse.</p>",
         found.n_replicas, found.starting_temperature_k, found.n_left_out
     );
+    for failed in &found.failed {
+        body += &format!("<p>{} has no numbers: {}.</p>", escape(&failed.name), escape(&failed.why));
+    }
     body += "<h3>Rank correlations of failures with features</h3>";
     body += &correlations(found);
     body += "<h3>By series (medians)</h3>";
     body += &by_series(found);
-    body += &format!("<details><summary>All {n} molecules</summary>{}</details>", molecules(found));
+    body += &format!(
+        "<details><summary>All {} molecules</summary>{}</details>",
+        found.molecules.len(),
+        molecules(found)
+    );
     Section { title: "Structure map".into(), good: held(n_failed == 0, found.planned_ps), verdict, body }
 }
 
@@ -156,7 +164,8 @@ fn molecules(found: &StructureMap) -> String {
         let heating = m.heating_mev_per_atom_per_ps.map_or("–".into(), |h| format!("{h:.2}"));
         out += &shaded(4, &|_| heating.clone());
         let predicted = m.predicted.map_or("–".into(), |p| short(p.middle_mev_per_atom_per_ps()));
-        let broken = m.broken_ps.map_or(String::new(), |ps| format!("{ps:.2} ps"));
+        let of_replicas = m.n_broken.map_or(String::new(), |n| format!(", {n} of {}", found.n_replicas));
+        let broken = m.broken_ps.map_or(String::new(), |ps| format!("{ps:.2} ps{of_replicas}"));
         let _ = writeln!(out, "<td>{}</td><td>{}</td></tr>", predicted, m.ended.as_ref().unwrap_or(&broken));
     }
     out + "</table></div>\n"

@@ -2,35 +2,63 @@
 
 use super::{Section, plots, table};
 use crate::plot::{Axis, Plot, short};
-use mdet_analysis::observables::{EnsembleErrors, ObservableErrors};
+use mdet_analysis::Spread;
+use mdet_analysis::observables::{Compared, ConditionErrors, EnsembleErrors, ObservableErrors};
 
 pub(super) fn section(found: &ObservableErrors) -> Section {
-    let sentence = |ensemble: &EnsembleErrors| {
-        let shows = ensemble.thresholds.iter().filter_map(|t| Some((t.harmful_from?, t.observable.as_str())));
-        match shows.min_by(|a, b| a.0.total_cmp(&b.0)) {
-            None => format!("In {} no drift shows in any observable.", ensemble.name),
-            Some((drift, observable)) => format!(
-                "In {} the smallest drift that shows is {} meV per atom and ps, in: {observable}.",
-                ensemble.name,
-                short(drift)
-            ),
-        }
-    };
     let sentences: Vec<String> = found.ensembles.iter().map(sentence).collect();
-    let verdict = format!(
-        "{}, {} ps for each condition: {} One in twenty of many comparisons shows by chance.",
+    let mut verdict = format!(
+        "{}, {} ps for each condition: {}",
         found.molecule,
         short(found.planned_ps),
         sentences.join(" ")
     );
+    if found.ensembles.iter().flat_map(|ensemble| &ensemble.conditions).any(ConditionErrors::is_compared) {
+        verdict += " One in twenty of many comparisons shows by chance.";
+    }
     let mut body = format!(
-        "<p class=\"soft\">{} atoms, steps of {} fs, {} K, {} replicas, {} blocks for each condition; all from the same positions and velocities. Errors are differences from the first condition: ∫|a − b| of distributions (0 to 2), |a − b| of means; one shows when it exceeds what noise alone would give by two of its standard deviations.</p>",
+        "<p class=\"soft\">{} atoms, steps of {} fs, {} K, {} replicas, {} blocks for each condition; all from the same positions and velocities. Errors are differences from the first condition: ∫|a − b| of distributions (0 to 2), |a − b| of means; one shows when it exceeds what noise alone would give by two of its standard deviations. ± of a drift is its standard error over replicas.</p>",
         found.n_atoms, found.timestep_fs, found.temperature_k, found.n_replicas, found.n_blocks
     );
     for ensemble in &found.ensembles {
         body += &of_ensemble(ensemble);
     }
     Section { title: format!("Which drift is harmless: {}", found.molecule), good: None, verdict, body }
+}
+
+/// From which drift on the observables of an ensemble show it.
+fn sentence(ensemble: &EnsembleErrors) -> String {
+    let name = &ensemble.name;
+    let compared: Vec<&ConditionErrors> = ensemble.conditions.iter().filter(|c| c.is_compared()).collect();
+    let showing =
+        compared.iter().filter_map(|c| Some((c, c.drift_mev_per_atom_per_ps?, c.showing().next()?)));
+    let smallest = showing.min_by(|a, b| a.1.mean.abs().total_cmp(&b.1.mean.abs()));
+    let mut words = match smallest {
+        _ if compared.is_empty() => format!("In {name} nothing could be compared."),
+        None => format!("In {name} no drift of {} conditions shows in any observable.", compared.len()),
+        Some((condition, drift, first)) => format!(
+            "In {name} the smallest drift that shows is {} meV per atom and ps ({}), in {} of {} observables, {} among them.",
+            with_error(&drift),
+            condition.name,
+            condition.n_showing(),
+            condition.errors.len(),
+            first.name
+        ),
+    };
+    let ended = ensemble.conditions.iter().filter(|c| c.ended.is_some());
+    let ended: Vec<&str> = ended.map(|c| c.name.as_str()).collect();
+    if !ended.is_empty() {
+        words += &format!(" Ended early in {name}: {}.", ended.join("; "));
+    }
+    words
+}
+
+/// Size of a drift with its standard error over replicas.
+fn with_error(drift: &Spread) -> String {
+    match drift.n {
+        1 => format!("{} (one)", short(drift.mean.abs())),
+        _ => format!("{} ± {}", short(drift.mean.abs()), short(drift.standard_error())),
+    }
 }
 
 fn of_ensemble(ensemble: &EnsembleErrors) -> String {
@@ -46,7 +74,13 @@ fn of_ensemble(ensemble: &EnsembleErrors) -> String {
         ]
     });
     let head = ["condition", "drift meV/atom/ps", "added error, rms meV/Å", "mean T K", "shows in"];
-    let number = |value: Option<f64>| value.map_or("none".into(), short);
+    // Earlier results have the drifts of runs that ended early too, which were compared in nothing.
+    let drifts = ensemble.conditions.iter().filter(|c| c.ended.is_none());
+    let drifts: Vec<Spread> = drifts.filter_map(|c| c.drift_mev_per_atom_per_ps).collect();
+    let number = |value: Option<f64>| {
+        let drift = drifts.iter().find(|drift| Some(drift.mean.abs()) == value);
+        drift.map_or("none".into(), with_error)
+    };
     let thresholds = ensemble
         .thresholds
         .iter()
@@ -58,7 +92,17 @@ fn of_ensemble(ensemble: &EnsembleErrors) -> String {
         ("temperature of", "|a − b| / K", "Error of the temperatures of the elements"),
     ];
     let figures = kinds.iter().filter_map(|&(kind, unit, caption)| curve(ensemble, kind, unit, caption));
-    format!("<h3>{}</h3>", ensemble.name) + &table(&head, rows) + &table(&heads, thresholds) + &plots(figures)
+    let compared = match ensemble.compared {
+        Compared::Replicas => {
+            "Replicas of the same start are compared one by one; the noise is that of their differences, with Student's t."
+        }
+        Compared::Blocks => "The noise is of blocks, taken as independent.",
+    };
+    let name = &ensemble.name;
+    format!("<h3>{name}</h3><p class=\"soft\">{compared}</p>")
+        + &table(&head, rows)
+        + &table(&heads, thresholds)
+        + &plots(figures)
 }
 
 /// Error over drift of the observables whose names start alike, with the noise as a bar from its mean to two standard
@@ -102,4 +146,43 @@ fn curve(ensemble: &EnsembleErrors, kind: &str, unit: &str, caption: &str) -> Op
         "{caption}, {}. Band: what noise alone gives, from its mean to two standard deviations above.",
         ensemble.name
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mdet_analysis::blocks::Difference;
+    use mdet_analysis::trajectory::Named;
+
+    fn condition(name: &str, drift: f64, value: Option<f64>, ended: Option<&str>) -> ConditionErrors {
+        let noise = Some(Spread { mean: 0.1, standard_deviation: 0.02, n: 200 });
+        let named = |value| Named { name: "spectrum".to_string(), value: Difference { value, noise } };
+        ConditionErrors {
+            name: name.into(),
+            bias_mev_per_angstrom: 0.0,
+            drift_mev_per_atom_per_ps: Spread::of(&[drift - 0.1, drift + 0.1]),
+            temperature_k: None,
+            errors: value.map(named).into_iter().collect(),
+            ended: ended.map(String::from),
+        }
+    }
+
+    fn ensemble(conditions: Vec<ConditionErrors>) -> EnsembleErrors {
+        let name = "NVE".to_string();
+        EnsembleErrors { name, conditions, thresholds: Vec::new(), compared: Compared::Replicas }
+    }
+
+    #[test]
+    fn nothing_to_compare_is_not_that_nothing_shows() {
+        let best = || condition("best", 0.0, None, None);
+        let gone = || condition("gone", 70.0, None, Some("runaway"));
+        let words = sentence(&ensemble(vec![best(), gone()]));
+        assert_eq!(words, "In NVE nothing could be compared. Ended early in NVE: gone.");
+        let hidden = condition("hidden", 1.0, Some(0.1), None);
+        let words = sentence(&ensemble(vec![best(), hidden.clone()]));
+        assert_eq!(words, "In NVE no drift of 1 conditions shows in any observable.");
+        let shown = condition("shown", -5.0, Some(0.9), None);
+        let words = sentence(&ensemble(vec![best(), hidden, shown, gone()]));
+        assert!(words.contains("shows is 5 ± 0.1 meV per atom and ps (shown), in 1 of 1"), "{words}");
+    }
 }

@@ -1,0 +1,92 @@
+//! Judgements as a user meets them: what is asked for, warned of, refused, and kept when they are ended.
+
+#![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
+
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const WATER: &str = "3\nwater\nO 0.0 0.0 0.0\nH 0.96 0.0 0.0\nH -0.24 0.93 0.0\n";
+
+fn mdet(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mdet")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+fn folder_with(name: &str, text: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(name), text).unwrap();
+    folder
+}
+
+fn stdout(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn stderr(output: Output) -> String {
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn eval_reads_other_units_and_replaces_neither_of_its_files_unasked() {
+    let folder = folder_with("water.xyz", WATER);
+    let here = folder.path();
+    assert!(mdet(here, &["predict", "water.xyz", "-o", "labelled.xyz"]).status.success());
+    assert!(stdout(mdet(here, &["eval", "built-in", "labelled.xyz"])).contains("component MAE 0.00 meV/Å"));
+    let in_kcal = ["eval", "built-in", "labelled.xyz", "--units", "kcal-angstrom", "--overwrite"];
+    let found = stdout(mdet(here, &in_kcal));
+    assert!(!found.contains("component MAE 0.00 meV/Å") && found.contains("kcal/mol/Å"), "{found}");
+    std::fs::remove_file(here.join("eval-labelled.json")).unwrap();
+    let refused = stderr(mdet(here, &["eval", "built-in", "labelled.xyz"]));
+    assert!(refused.contains("eval-labelled.worst.xyz: exists; --overwrite"), "{refused}");
+    let none = stderr(mdet(here, &["eval", "built-in", "water.xyz"]));
+    assert!(none.contains("water.xyz: frame 0 (line 1): expected reference forces, found none"), "{none}");
+}
+
+#[test]
+fn molecules_outside_of_the_domain_are_judged_with_a_warning() {
+    let folder = folder_with("hf.xyz", "2\n\nF 0 0 0\nH 0.92 0 0\n");
+    let output = mdet(folder.path(), &["judge", "lambda", "built-in", "hf.xyz", "--loops", "0"]);
+    assert!(output.status.success());
+    let warned = stderr(output);
+    assert!(warned.contains("mdet: warning: FH: outside the model's domain: element F"), "{warned}");
+}
+
+#[test]
+fn judgements_of_nothing_are_refused_and_their_help_is_that_of_their_arguments() {
+    let folder = folder_with("water.xyz", WATER);
+    let here = folder.path();
+    let output = mdet(here, &["judge", "lambda", "built-in", "water.xyz", "--limit", "0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(output).contains("0 is not in 1.."));
+    let help = stdout(mdet(here, &["judge", "drift", "--help"]));
+    assert!(help.contains("Every condition starts from the same positions and velocities"), "{help}");
+}
+
+#[cfg(unix)]
+#[test]
+fn observables_that_were_interrupted_have_no_result_and_go_on_to_the_same() {
+    let folder = folder_with("water.xyz", WATER);
+    let here = folder.path();
+    let command = |out: &'static str| {
+        let times = ["--time", "0.2ps", "--equilibration", "0.02ps", "--replicas", "2", "--bias", "100"];
+        [&["judge", "observables", "built-in", "water.xyz", "-o", out][..], &times].concat()
+    };
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mdet"))
+        .current_dir(here)
+        .args(command("a.json"))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // One of fourteen runs is done.
+    while !here.join("a.parts.jsonl").exists() {
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!here.join("a.json").exists() && here.join("a.parts.jsonl").exists());
+    let resumed = stdout(mdet(here, &command("a.json")));
+    assert!(!here.join("a.parts.jsonl").exists());
+    let whole = stdout(mdet(here, &command("b.json")));
+    assert_eq!(resumed.replace("a.json", "b.json"), whole);
+}
