@@ -25,7 +25,7 @@ pub enum TrainError {
         /// What is wrong with it.
         source: ModelError,
     },
-    /// A file of the run folder that cannot be read or written.
+    /// The run folder, which another process may be training in, or a file of it, cannot be read or written.
     #[error("{path}: {source}")]
     Io {
         /// The file.
@@ -66,12 +66,6 @@ pub enum TrainError {
         expected: f64,
         /// What the new configuration gives it.
         found: f64,
-    },
-    /// Another process trains in the folder.
-    #[error("{path}: expected a folder that nobody trains in, found another mdet running in it")]
-    InUse {
-        /// The folder.
-        path: PathBuf,
     },
     /// The model to start from is of another architecture.
     #[error(

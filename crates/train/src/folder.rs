@@ -15,9 +15,9 @@ use crate::checkpoint::State;
 use crate::metrics::MetricsFile;
 use crate::model_card::markdown;
 use crate::{TrainConfig, TrainError};
-use mdet_core::atomic_write;
+use mdet_core::{atomic_write, lock_folder};
 use mdet_model::{Model, ValidationError};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// The folder of a run of one configuration.
@@ -34,7 +34,7 @@ impl RunFolder {
     /// the right lengths; then writes `config` to it.
     pub fn open(path: &Path, config: &TrainConfig, state: &mut State) -> Result<Self, TrainError> {
         std::fs::create_dir_all(path).map_err(io(path))?;
-        let lock = lock(path)?;
+        let lock = lock_folder(path).map_err(io(path))?;
         let (config_path, state_path) = (path.join("config.toml"), path.join("state.safetensors"));
         let saved = std::fs::read_to_string(&config_path).ok();
         let earlier = saved.as_ref().map(|text| continued(text, config, &config_path)).transpose()?;
@@ -74,17 +74,6 @@ impl RunFolder {
 fn io(path: &Path) -> impl Fn(std::io::Error) -> TrainError {
     let path = path.to_path_buf();
     move |source| TrainError::Io { path: path.clone(), source }
-}
-
-/// The folder for this process alone, until it ends. The file is never renamed, or two could each hold one of that name.
-fn lock(folder: &Path) -> Result<File, TrainError> {
-    let path = folder.join("lock");
-    let file = File::create(&path).map_err(io(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(TrainError::InUse { path: folder.into() }),
-        Err(TryLockError::Error(error)) => Err(io(&path)(error)),
-    }
 }
 
 /// The saved configuration, where a run with it can go on with `config`.

@@ -18,7 +18,7 @@ use super::config::{Format, RunConfig};
 use super::trajectory::{Growing, Trajectory};
 use crate::AnyError;
 use crate::input::at;
-use mdet_core::{ReferenceBonds, Structure, elements, structure::distance};
+use mdet_core::{ReferenceBonds, Structure, elements, lock_folder, structure::distance};
 use mdet_data::{FrameView, write_frame};
 use mdet_md::{Frame, Reading, Sink, SinkError, Snapshot};
 use std::fs::File;
@@ -74,7 +74,7 @@ impl RunFolder {
             .into());
         }
         std::fs::create_dir_all(path).map_err(at(path))?;
-        let lock = lock(path)?;
+        let lock = lock_folder(path).map_err(at(path))?;
         config.write(path)?;
         let replica = |(structure, label): (&Structure, &String)| -> Result<ReplicaFiles, AnyError> {
             let trajectory = path.join(Trajectory::name(label, config.format));
@@ -103,7 +103,7 @@ impl RunFolder {
 
     /// Opens the folder of an earlier run at its checkpoint: everything after it is cut off.
     pub fn reopen(path: &Path, config: RunConfig, checkpoint: &Checkpoint) -> Result<Self, AnyError> {
-        let lock = lock(path)?;
+        let lock = lock_folder(path).map_err(at(path))?;
         let replica = |state: &ReplicaState| -> Result<ReplicaFiles, AnyError> {
             let (label, files) = (&state.label, state.files);
             let trajectory = path.join(Trajectory::name(label, config.format));
@@ -289,18 +289,4 @@ fn monitor_header(structure: &Structure) -> String {
     format!(
         "time_fs,spread_ev_per_angstrom,max_force_ev_per_angstrom,broken_bonds,longest_stretch{temperatures}\n"
     )
-}
-
-/// The folder for this process alone, until it ends.
-fn lock(folder: &Path) -> Result<File, AnyError> {
-    // A file of its own: the others are replaced, and a lock on what was replaced keeps nobody out.
-    let path = folder.join("lock");
-    let file = File::create(&path).map_err(at(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(format!("{}: another mdet is running in this folder", folder.display()).into())
-        }
-        Err(std::fs::TryLockError::Error(error)) => Err(at(&path)(error)),
-    }
 }
