@@ -22,8 +22,8 @@
 //! noise   = t/(1.96 √(n (n − 1))) Σ_k |Σ_r s_r (D_rk − D̄_k)| Δ,  s_r = ±1 drawn at random
 //! ```
 //!
-//! whose variance in a bin is the squared standard error of D̄_k over the n replicas, widened by Student's t (97.5 %,
-//! n − 1 degrees of freedom) over the normal's 1.96.
+//! whose variance in a bin is the squared standard error of D̄_k over the n replicas; t is Student's (97.5 %, n − 1 degrees
+//! of freedom) of a single number, and 1.96 of a curve, over whose bins the noise averages.
 //!
 //! Deliberately absent: a search for the block length. With few blocks the error is itself uncertain, by 1/√(2n).
 
@@ -159,7 +159,9 @@ impl Blocks {
             return Difference { value, noise: None };
         }
         let rests: Vec<Vec<f64>> = differences.iter().map(|own| difference_of(own, &mean)).collect();
-        let widening = student_quantile(n_replicas - 1) / NORMAL_QUANTILE;
+        // Over many bins the noise averages, so that its mean is known well from few replicas.
+        let is_scalar = mean.len() == 1;
+        let widening = if is_scalar { student_quantile(n_replicas - 1) / NORMAL_QUANTILE } else { 1.0 };
         let scale = widening / ((n_replicas * (n_replicas - 1)) as f64).sqrt();
         let stream = RandomStream { seed, purpose: Purpose::Analysis, replica: 1 };
         let draw = |step: u64| {
@@ -263,6 +265,16 @@ mod tests {
         // A shift of 5 is ten standard errors; unpaired it is lost in the 10 that the replicas scatter by.
         assert!((0..50).filter(|&k| excess(5.0, k) > 2.0).count() > 45);
         assert!(set(0.0, 0).difference(&set(5.0, 1), 1).excess().unwrap() < 2.0);
+        // A curve of 40 bins that all move by two standard errors of four replicas shows, and noise alone does not.
+        let curves = |shift: f64, k: u32| {
+            let curve = |b: u32| normal(40, shift, 100 * k + b).curves.into_iter().flatten().collect();
+            Blocks { first: 0.0, width: 1.0, curves: (0..4).map(curve).collect() }
+        };
+        let excess = |shift: f64, k: u32| {
+            curves(0.0, 2 * k).paired_difference(&curves(shift, 2 * k + 1), 4, 1).excess().unwrap()
+        };
+        assert!((0..50).filter(|&k| excess(1.41, k) > 2.0).count() > 40);
+        assert!((0..50).filter(|&k| excess(0.0, k) > 2.0).count() < 5);
         let one = Blocks::scalars(vec![1.0, 3.0]);
         assert_eq!(
             one.paired_difference(&Blocks::scalars(vec![1.0, 1.0]), 1, 0),

@@ -105,14 +105,14 @@ pub struct Drift {
 }
 
 impl ReplicaDrift {
-    /// Judges one run of `n_atoms` atoms that was planned for `planned_fs` and started at a temperature.
-    pub fn of(series: &Series, n_atoms: usize, planned_fs: f64, starting_temperature_k: f64) -> Self {
+    /// Judges one run of `n_atoms` atoms that started at a temperature.
+    pub fn of(series: &Series, n_atoms: usize, starting_temperature_k: f64) -> Self {
         let run_fs = series.time_fs.last().copied().unwrap_or(0.0);
         let settled = series.time_fs.iter().take_while(|&&time| time < SETTLING * run_fs).count();
         let (time, kinetic) = (&series.time_fs[settled..], &series.kinetic_ev[settled..]);
         let temperature = &series.temperature_k[settled..];
-        let spacing = series.time_fs.get(1).copied().unwrap_or(planned_fs);
-        let window = ((WINDOW * run_fs / spacing).round() as usize).max(1);
+        let n_spacings = series.time_fs.len().saturating_sub(1) as f64;
+        let window = ((WINDOW * n_spacings).round() as usize).max(1);
         let per_atom_and_ps = |slope: f64| slope * 1e6 / n_atoms as f64;
         let kinetic_means = running_means(kinetic, window);
         let when = |departed: &dyn Fn(&f64) -> bool, means: &[f64]| {
@@ -139,13 +139,12 @@ impl ConditionDrift {
         name: &str,
         series: &[Series],
         n_atoms: usize,
-        planned_fs: f64,
         starting_temperature_k: f64,
         ended: Option<String>,
         steps_per_second: f64,
     ) -> Self {
         let replicas: Vec<ReplicaDrift> =
-            series.iter().map(|s| ReplicaDrift::of(s, n_atoms, planned_fs, starting_temperature_k)).collect();
+            series.iter().map(|s| ReplicaDrift::of(s, n_atoms, starting_temperature_k)).collect();
         let over = |pick: fn(&ReplicaDrift) -> Option<f64>| {
             Spread::of(&replicas.iter().filter_map(pick).collect::<Vec<_>>())
         };
@@ -204,7 +203,7 @@ mod tests {
     #[test]
     fn a_steady_rise_is_heating_of_its_rate_with_its_times() {
         // 2e-4 eV/fs on 10 atoms: 20 meV/atom/ps, 2 eV in 10 ps.
-        let drift = ReplicaDrift::of(&heated(2e-4), 10, 1e4, 300.0);
+        let drift = ReplicaDrift::of(&heated(2e-4), 10, 300.0);
         // The oscillation leaves 0.3 eV · 6/(2π · 95 periods · 9.5 ps) about 0.06 meV/atom/ps.
         assert!((drift.heating_mev_per_atom_per_ps.unwrap() - 20.0).abs() < 0.1, "{drift:?}");
         assert_eq!(drift.balance_mev_per_atom_per_ps, Some(0.0));
@@ -223,7 +222,7 @@ mod tests {
         {
             series.truncate(201);
         }
-        let drift = ReplicaDrift::of(&early, 10, 1e5, 300.0);
+        let drift = ReplicaDrift::of(&early, 10, 300.0);
         assert!((drift.heating_mev_per_atom_per_ps.unwrap() - 20.0).abs() < 2.0, "{drift:?}");
         assert!((drift.ten_percent_ps.unwrap() - 0.82).abs() < 0.1, "{drift:?}");
         assert_eq!((drift.time_ps, drift.runaway_ps), (2.0, None));
@@ -231,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_steady_energy_has_neither_and_short_runs_have_no_numbers() {
-        let drift = ReplicaDrift::of(&heated(0.0), 10, 1e4, 300.0);
+        let drift = ReplicaDrift::of(&heated(0.0), 10, 300.0);
         assert!(drift.heating_mev_per_atom_per_ps.unwrap().abs() < 0.1);
         assert_eq!((drift.ten_percent_ps, drift.runaway_ps), (None, None));
         let mut short = heated(0.0);
@@ -239,9 +238,9 @@ mod tests {
         short.kinetic_ev.truncate(2);
         short.temperature_k.truncate(2);
         short.total_ev.truncate(2);
-        let drift = ReplicaDrift::of(&short, 10, 1e4, 300.0);
+        let drift = ReplicaDrift::of(&short, 10, 300.0);
         assert_eq!((drift.heating_mev_per_atom_per_ps, drift.ten_percent_ps), (None, None));
-        let condition = ConditionDrift::of("f32", &[short], 10, 1e4, 300.0, None, 1.0);
+        let condition = ConditionDrift::of("f32", &[short], 10, 300.0, None, 1.0);
         assert_eq!(condition.heating_mev_per_atom_per_ps, None);
     }
 }

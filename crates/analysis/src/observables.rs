@@ -17,7 +17,7 @@
 //! smaller one; if not, the threshold is known no better than between the two. Among many observables and conditions one
 //! in twenty exceeds by chance.
 
-use crate::blocks::{Blocks, Difference};
+use crate::blocks::Difference;
 use crate::drift::{ReplicaDrift, Series, slope};
 use crate::statistics::Spread;
 use crate::trajectory::{Named, Observed};
@@ -114,6 +114,15 @@ pub enum DriftOf {
     Heat,
 }
 
+/// One replica of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaRun {
+    /// Drift of the ensemble's kind, meV per atom and ps; `None` of too few samples.
+    pub drift_mev_per_atom_per_ps: Option<f64>,
+    /// Mean temperature, K.
+    pub temperature_k: Option<f64>,
+}
+
 /// What was run under one condition.
 #[derive(Debug, Clone)]
 pub struct ConditionRun {
@@ -121,8 +130,8 @@ pub struct ConditionRun {
     pub name: String,
     /// As in [`ConditionErrors`].
     pub bias_mev_per_angstrom: f64,
-    /// Energies of each replica.
-    pub series: Vec<Series>,
+    /// Each replica.
+    pub replicas: Vec<ReplicaRun>,
     /// The blocks of all replicas; `None` if the run ended too early for any.
     pub observed: Option<Observed>,
     /// As in [`ConditionErrors`].
@@ -147,32 +156,25 @@ impl ConditionErrors {
 }
 
 impl EnsembleErrors {
-    /// Compares every condition with the first one, of molecules of `n_atoms`.
-    pub fn of(
-        name: &str,
-        drift: DriftOf,
-        runs: &[ConditionRun],
-        n_atoms: usize,
-        planned_fs: f64,
-        seed: u64,
-    ) -> Self {
+    /// Compares every condition with the first one.
+    pub fn of(name: &str, drift: DriftOf, runs: &[ConditionRun], seed: u64) -> Self {
         let best = runs.first().and_then(|run| run.observed.as_ref());
         let compared = drift.compared();
         let condition = |(index, run): (usize, &ConditionRun)| {
-            let over = |value: &dyn Fn(&Series) -> Option<f64>| {
-                Spread::of(&run.series.iter().filter_map(value).collect::<Vec<_>>())
+            let over = |value: fn(&ReplicaRun) -> Option<f64>| {
+                Spread::of(&run.replicas.iter().filter_map(value).collect::<Vec<_>>())
             };
             let errors = match (best, &run.observed) {
                 (Some(best), Some(own)) if index > 0 => {
-                    compared.differences(best, own, run.series.len(), seed)
+                    compared.differences(best, own, run.replicas.len(), seed)
                 }
                 _ => Vec::new(),
             };
             ConditionErrors {
                 name: run.name.clone(),
                 bias_mev_per_angstrom: run.bias_mev_per_angstrom,
-                drift_mev_per_atom_per_ps: over(&|series| drift.rate(series, n_atoms, planned_fs)),
-                temperature_k: over(&|series| Spread::of(&series.temperature_k).map(|spread| spread.mean)),
+                drift_mev_per_atom_per_ps: over(|replica| replica.drift_mev_per_atom_per_ps),
+                temperature_k: over(|replica| replica.temperature_k),
                 errors,
                 ended: run.ended.clone(),
             }
@@ -192,28 +194,17 @@ impl Compared {
         n_replicas: usize,
         seed: u64,
     ) -> Vec<Named<Difference>> {
-        let others = observables(own);
-        let both = observables(best).into_iter().filter_map(|(name, a)| {
-            let (_, b) = others.iter().find(|(other, _)| *other == name)?;
+        // The temperature says what the kinetic energy would.
+        let both = best.in_common(own).filter(|(name, ..)| !name.starts_with("kinetic"));
+        let both = both.map(|(name, a, b)| {
             let value = match self {
                 Self::Blocks => a.difference(b, seed),
                 Self::Replicas => a.paired_difference(b, n_replicas, seed),
             };
-            Some(Named { name, value })
+            Named { name, value }
         });
         both.collect()
     }
-}
-
-/// What is compared, by name. The kinetic energy is left out: the temperature says it.
-fn observables(observed: &Observed) -> Vec<(String, &Blocks)> {
-    let named = |kind: &str, of: &'_ (String, Blocks)| format!("{kind}{}", of.0);
-    let spectrum = observed.spectrum.iter().map(|blocks| ("spectrum".to_string(), blocks));
-    let distances = observed.distances.iter().map(|of| (named("distances, ", of), &of.1));
-    let dihedrals = observed.dihedrals.iter().map(|of| (named("dihedral ", of), &of.1));
-    let scalars = observed.scalars.iter().filter(|of| !of.0.name.starts_with("kinetic"));
-    let scalars = scalars.map(|(scalar, blocks)| (format!("{}, {}", scalar.name, scalar.unit), blocks));
-    spectrum.chain(distances).chain(dihedrals).chain(scalars).collect()
 }
 
 impl DriftOf {
@@ -225,13 +216,19 @@ impl DriftOf {
         }
     }
 
+    /// What one replica of a molecule of `n_atoms` atoms did.
+    pub fn replica(self, series: &Series, n_atoms: usize) -> ReplicaRun {
+        ReplicaRun {
+            drift_mev_per_atom_per_ps: self.rate(series, n_atoms),
+            temperature_k: Spread::of(&series.temperature_k).map(|spread| spread.mean),
+        }
+    }
+
     /// meV per atom and ps.
-    fn rate(self, series: &Series, n_atoms: usize, planned_fs: f64) -> Option<f64> {
+    fn rate(self, series: &Series, n_atoms: usize) -> Option<f64> {
         match self {
             // The starting temperature matters for runaways alone, which are not asked for here.
-            Self::KineticEnergy => {
-                ReplicaDrift::of(series, n_atoms, planned_fs, 1.0).heating_mev_per_atom_per_ps
-            }
+            Self::KineticEnergy => ReplicaDrift::of(series, n_atoms, 1.0).heating_mev_per_atom_per_ps,
             Self::Heat => slope(&series.time_fs, &series.total_ev).map(|slope| -slope * 1e6 / n_atoms as f64),
         }
     }
@@ -301,7 +298,7 @@ mod tests {
         let total_ev = time_fs.iter().map(|t| 5.0 - 1e-4 * t).collect();
         let series =
             Series { kinetic_ev: vec![1.0; 100], temperature_k: vec![300.0; 100], time_fs, total_ev };
-        assert!((DriftOf::Heat.rate(&series, 10, 1e3).unwrap() - 10.0).abs() < 1e-9);
-        assert!(DriftOf::KineticEnergy.rate(&series, 10, 1e3).unwrap().abs() < 1e-9);
+        assert!((DriftOf::Heat.rate(&series, 10).unwrap() - 10.0).abs() < 1e-9);
+        assert!(DriftOf::KineticEnergy.rate(&series, 10).unwrap().abs() < 1e-9);
     }
 }

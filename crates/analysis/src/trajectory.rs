@@ -162,25 +162,28 @@ impl Observed {
     /// # Panics
     /// When the two were not looked at alike.
     pub fn differences(&self, other: &Self, seed: u64) -> Vec<Named<Difference>> {
-        let mut found = Vec::new();
-        let mut add = |name: String, a: &Blocks, b: &Blocks| {
-            found.push(Named { name, value: a.difference(b, seed) });
-        };
-        if let (Some(a), Some(b)) = (&self.spectrum, &other.spectrum) {
-            add("spectrum".into(), a, b);
-        }
-        for ((name, a), (_, b)) in self.distances.iter().zip(&other.distances) {
-            add(format!("distances, {name}"), a, b);
-        }
-        for ((name, a), (_, b)) in self.dihedrals.iter().zip(&other.dihedrals) {
-            add(format!("dihedral {name}"), a, b);
-        }
-        for (scalar, a) in &self.scalars {
-            if let Some((_, b)) = other.scalars.iter().find(|(other, _)| other == scalar) {
-                add(format!("{}, {}", scalar.name, scalar.unit), a, b);
-            }
-        }
-        found
+        let named = |(name, a, b): (String, &Blocks, &Blocks)| Named { name, value: a.difference(b, seed) };
+        self.in_common(other).map(named).collect()
+    }
+
+    /// The quantities that both have, by name.
+    pub(crate) fn in_common<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (String, &'a Blocks, &'a Blocks)> {
+        let others = other.quantities();
+        self.quantities().into_iter().filter_map(move |(name, a)| {
+            let (_, b) = others.iter().find(|(other, _)| *other == name)?;
+            Some((name, a, *b))
+        })
+    }
+
+    fn quantities(&self) -> Vec<(String, &Blocks)> {
+        let spectrum = self.spectrum.iter().map(|blocks| ("spectrum".to_string(), blocks));
+        let distances = self.distances.iter().map(|(name, blocks)| (format!("distances, {name}"), blocks));
+        let dihedrals = self.dihedrals.iter().map(|(name, blocks)| (format!("dihedral {name}"), blocks));
+        let scalars = self.scalars.iter().map(|(s, blocks)| (format!("{}, {}", s.name, s.unit), blocks));
+        spectrum.chain(distances).chain(dihedrals).chain(scalars).collect()
     }
 }
 

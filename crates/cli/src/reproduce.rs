@@ -73,9 +73,9 @@ struct Step {
 #[rustfmt::skip]
 const STEPS: [Step; 7] = [
     Step { name: "accuracy",
-        smoke: "eval MODEL DATA --limit 200",
-        quick: "eval MODEL DATA",
-        full: "eval MODEL DATA" },
+        smoke: "eval MODEL DATA --overwrite --limit 200",
+        quick: "eval MODEL DATA --overwrite",
+        full: "eval MODEL DATA --overwrite" },
     Step { name: "equivariance",
         smoke: "judge equivariance MODEL MOLECULES --bases 6",
         quick: "judge equivariance MODEL SERIES --bases 6 --limit 30",
@@ -94,7 +94,7 @@ const STEPS: [Step; 7] = [
         full: "judge stability MODEL --reference REFERENCE --time 300ps --replicas 5" },
     Step { name: "observables",
         smoke: "judge observables MODEL ETHANOL --time 0.2ps --equilibration 0.1ps --replicas 2 --bias 100",
-        quick: "judge observables MODEL ETHANOL --time 2.5ps --replicas 2 --bias 30,300",
+        quick: "judge observables MODEL ETHANOL --time 2.5ps --replicas 4 --bias 30,300",
         full: "judge observables MODEL ETHANOL --time 100ps --replicas 4" },
     Step { name: "map",
         smoke: "judge map MODEL SERIES --limit 12 --max-atoms 16 --time 0.2ps [--training TRAINING]",
@@ -190,14 +190,12 @@ fn settle(folder: &Path, programme: &Programme) -> Result<(), AnyError> {
         let text = std::fs::read_to_string(&file).map_err(at(&file))?;
         let found: Programme =
             toml::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))?;
-        let differs = found.words().into_iter().zip(programme.words()).find(|(found, asked)| found != asked);
-        return match differs {
-            Some((found, asked)) => {
-                let file = file.display();
-                Err(format!("{file}: expected {asked}, found {found}; give another folder").into())
-            }
-            None => Ok(()),
-        };
+        if let Some((found, asked)) = programme.differs_from(&found, folder) {
+            let file = file.display();
+            return Err(format!("{file}: expected {asked}, found {found}; give another folder").into());
+        }
+        // With the files that were not given before.
+        return atomic_write(&file, toml::to_string(programme)?.as_bytes()).map_err(at(&file));
     }
     if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(format!("{}: exists and is not empty", folder.display()).into());
@@ -219,20 +217,33 @@ fn settle(folder: &Path, programme: &Programme) -> Result<(), AnyError> {
 }
 
 impl Programme {
-    /// What has to agree.
-    fn words(&self) -> [String; 5] {
-        let file = |option: &str, given: &Option<(String, String)>| match given {
-            Some((path, sha256)) => format!("--{option} {path} (SHA-256 {sha256})"),
-            None => format!("no --{option}"),
-        };
-        [
-            format!("model {}", self.model_sha256),
-            format!("scale {:?}", self.scale).to_lowercase(),
-            file("data", &self.data),
-            file("reference", &self.reference),
-            file("training", &self.training),
-        ]
+    /// What differs: as found, and as asked for. A file that was not given before may be given as long as its step has no
+    /// result in the folder.
+    fn differs_from(&self, found: &Self, folder: &Path) -> Option<(String, String)> {
+        let words = |p: &Self| format!("model {}, scale {:?}", p.model_sha256, p.scale).to_lowercase();
+        if words(self) != words(found) {
+            return Some((words(found), words(self)));
+        }
+        let files = [
+            ("data", "accuracy", &self.data, &found.data),
+            ("reference", "stability", &self.reference, &found.reference),
+            ("training", "map", &self.training, &found.training),
+        ];
+        files.into_iter().find_map(|(option, step, asked, found)| {
+            let comes_now = found.is_none() && !folder.join(format!("{step}.json")).exists();
+            let words = |file: &Option<(String, String)>| match file {
+                Some((path, sha256)) => format!("--{option} {path} (SHA-256 {sha256})"),
+                None => format!("no --{option}"),
+            };
+            (!comes_now && identity(asked) != identity(found)).then(|| (words(found), words(asked)))
+        })
     }
+}
+
+/// The hash of a file, and the part of a split that its name may end in.
+fn identity(file: &Option<(String, String)>) -> Option<(&str, Option<&str>)> {
+    let (path, sha256) = file.as_ref()?;
+    Some((sha256, path.rsplit_once('#').map(|(_, part)| part)))
 }
 
 /// The words of a step; `None` where a file that it needs was not given.
@@ -300,6 +311,16 @@ mod tests {
             "programme.toml: expected --data val.npz (SHA-256 b), found --data val.npz (SHA-256 a)";
         assert!(settled(Some("b")).unwrap_err().contains(expected));
         assert!(settled(None).unwrap_err().contains("expected no --data"));
+        // Given later, before and after its step has a result.
+        let folder = tempfile::tempdir().unwrap();
+        let settled = |data: Option<(String, String)>| {
+            let (model_sha256, reference, training) = ("m".to_string(), None, None);
+            settle(folder.path(), &Programme { model_sha256, scale: Scale::Smoke, data, reference, training })
+        };
+        settled(None).unwrap();
+        settled(Some(("val.npz".into(), "a".into()))).unwrap();
+        settled(Some(("./val.npz".into(), "a".into()))).unwrap();
+        settled(Some(("val.npz#test".into(), "a".into()))).unwrap_err();
     }
 
     #[test]

@@ -80,6 +80,7 @@ fn observables_that_were_interrupted_have_no_result_and_go_on_to_the_same() {
         .unwrap();
     // One of fourteen runs is done.
     while !here.join("a.parts.jsonl").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before its first part");
         std::thread::yield_now();
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());

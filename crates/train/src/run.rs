@@ -54,8 +54,9 @@ impl Job {
         report: &mut dyn FnMut(&Progress),
     ) -> Result<Model, TrainError> {
         let config = &self.config;
-        self.check_ranks(ranks)?;
-        let mut run = Run::open(self, folder, ranks)?;
+        let contents = [&self.dataset, &self.validation].map(Contents::of);
+        self.check_ranks(contents, ranks)?;
+        let mut run = Run::open(self, contents, folder, ranks)?;
         run.measure_start(report)?;
         let (n_structures, copies) = (config.structures_per_step, config.copies);
         let mut batches =
@@ -100,13 +101,11 @@ impl Job {
     }
 
     /// Whether this rank has the first one's configuration and data.
-    fn check_ranks(&self, ranks: &Ranks) -> Result<(), TrainError> {
+    fn check_ranks(&self, contents: [Contents; 2], ranks: &Ranks) -> Result<(), TrainError> {
         let text = toml::to_string(&self.config).expect("a configuration is plain data");
-        let own = [
-            f64::from(crc32c::crc32c(text.as_bytes())),
-            self.dataset.len() as f64,
-            self.validation.len() as f64,
-        ];
+        let [data, validation] = contents.map(|c| [c.n_structures as f64, c.checksum as f64]);
+        let checksum = f64::from(crc32c::crc32c(text.as_bytes()));
+        let own = [checksum, data[0], data[1], validation[0], validation[1]];
         let mut first = own;
         ranks.broadcast(&mut first);
         if own == first { Ok(()) } else { Err(TrainError::OtherJob { rank: ranks.rank() }) }
@@ -132,7 +131,12 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn open(job: &'a Job, folder: &Path, ranks: &'a Ranks) -> Result<Self, TrainError> {
+    fn open(
+        job: &'a Job,
+        contents: [Contents; 2],
+        folder: &Path,
+        ranks: &'a Ranks,
+    ) -> Result<Self, TrainError> {
         let config = &job.config;
         let model = job.model.clone();
         let network: Network<f32> = model.network().map_err(ConfigError::from)?;
@@ -142,7 +146,6 @@ impl<'a> Run<'a> {
             OptimiserName::Muon => inner_matrices(network.layout(), &trained),
         };
         let optimiser = Optimiser::muon(trained.len(), config.weight_decay, matrices);
-        let contents = [&job.dataset, &job.validation].map(Contents::of);
         let best = f64::INFINITY;
         let mut run = Self { job, ranks, folder: None, network, trained, optimiser, model, best, contents };
         let mut state = run.state();

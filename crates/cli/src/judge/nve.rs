@@ -142,9 +142,8 @@ pub(super) fn run(
         }
     }
     let speed = (simulation.step_number() * n_replicas as u64) as f64 / started.elapsed().as_secs_f64();
-    let (n_atoms, planned_fs) = (structure.n_atoms(), n_steps as f64 * timestep_fs);
-    let mut drift =
-        ConditionDrift::of(&condition.name, &series, n_atoms, planned_fs, temperature_k, ended, speed);
+    let n_atoms = structure.n_atoms();
+    let mut drift = ConditionDrift::of(&condition.name, &series, n_atoms, temperature_k, ended, speed);
     let mut rounded = condition.force_field(judge, condition.precision)?;
     let errors = errors(condition, &probes, judge.seed, &mut exact, &mut rounded)?;
     let measured_k = drift.temperature_k.map_or(temperature_k, |spread| spread.mean);

@@ -9,7 +9,7 @@ use crate::{AnyError, Done, interrupt, units};
 use clap::Args;
 use mdet_analysis::drift::Series;
 use mdet_analysis::motion::{Look, Motion};
-use mdet_analysis::observables::{ConditionRun, DriftOf, EnsembleErrors, ObservableErrors};
+use mdet_analysis::observables::{ConditionRun, DriftOf, EnsembleErrors, ObservableErrors, ReplicaRun};
 use mdet_analysis::torsions::torsions;
 use mdet_analysis::trajectory::Observed;
 use mdet_core::disturbed::{Disturbance, Disturbed};
@@ -104,29 +104,28 @@ pub(crate) fn run(args: &ObservablesArgs) -> Result<Done, AnyError> {
     };
     let work = |n: usize| plan.n_steps * jobs[..n].iter().map(|(_, condition)| condition.cost()).sum::<u64>();
     let mut progress = Progress::resumed(work(parts.done.len()), work(jobs.len()));
-    for (index, ((ensemble, name, _), condition)) in jobs.iter().enumerate().skip(parts.done.len()) {
+    for (index, ((ensemble, name, drift), condition)) in jobs.iter().enumerate().skip(parts.done.len()) {
         let force_field = condition.force_field(&judge, &plan.bonds)?;
         let at = |step: u64| {
             let done = work(index) + condition.cost() * step;
             progress.at(done, || format!("{name}, {}", condition.name));
         };
-        match plan.run(&start, *ensemble, condition.orientation, force_field, &stop, at)? {
+        match plan.run(&start, (*ensemble, *drift), condition.orientation, force_field, &stop, at)? {
             Some(outcome) => parts.push(outcome)?,
             None => return Ok(Done::Interrupted),
         }
     }
     progress.finish();
-    let (n_atoms, planned_fs) = (item.structure.n_atoms(), plan.n_steps as f64 * args.timestep);
     let compared = |((_, name, drift), outcomes): (&(Ensemble, &str, DriftOf), &[Outcome])| {
         let run = |(condition, outcome): (&Condition, &Outcome)| ConditionRun {
             name: condition.name.clone(),
             bias_mev_per_angstrom: condition.bias_of(&item.structure, &plan.bonds),
-            series: outcome.series.clone(),
+            replicas: outcome.replicas.clone(),
             observed: outcome.observed.clone(),
             ended: outcome.ended.clone(),
         };
         let runs: Vec<ConditionRun> = conditions.iter().zip(outcomes).map(run).collect();
-        EnsembleErrors::of(name, *drift, &runs, n_atoms, planned_fs, judge.seed)
+        EnsembleErrors::of(name, *drift, &runs, judge.seed)
     };
     let ensembles = ensembles.iter().zip(parts.done.chunks(conditions.len())).map(compared).collect();
     let found = ObservableErrors {
@@ -259,8 +258,7 @@ struct Plan {
 /// What a run gave.
 #[derive(Serialize, Deserialize)]
 struct Outcome {
-    /// Of each replica.
-    series: Vec<Series>,
+    replicas: Vec<ReplicaRun>,
     /// The observables' blocks.
     observed: Option<Observed>,
     /// Why it ended early.
@@ -314,7 +312,7 @@ impl Plan {
     fn run(
         &self,
         start: &[Snapshot],
-        ensemble: Ensemble,
+        (ensemble, drift): (Ensemble, DriftOf),
         orientation: Orientation,
         force_field: impl ForceField,
         stop: &AtomicBool,
@@ -366,7 +364,9 @@ impl Plan {
                 all
             }),
         };
-        Ok(Some(Outcome { series, observed, ended }))
+        let n_atoms = self.structure.n_atoms();
+        let replicas = series.iter().map(|series| drift.replica(series, n_atoms)).collect();
+        Ok(Some(Outcome { replicas, observed, ended }))
     }
 }
 

@@ -283,7 +283,13 @@ impl StabilityArgs {
     /// What decides the trajectories, but not how long they are.
     fn identity(&self, judge: &Judge, molecule: &str) -> Result<String, AnyError> {
         let model = judge.model_sha256()?;
-        let data = judge.inputs().iter().map(|(_, hash)| hash.as_str()).collect::<String>();
+        // Of a part of a split the hash is that of the split.
+        let part = |name: &str| name.rsplit_once('#').map_or(String::new(), |(_, part)| format!(" {part}"));
+        let mut data: String =
+            judge.inputs().iter().map(|(name, hash)| format!("{hash}{}", part(name))).collect();
+        if let Some(units) = self.judge.read.options().units {
+            data += &format!(" in {units}");
+        }
         let (config, n) = (serde_json::to_string(&self.config())?, self.replicas);
         Ok(format!("model {model}, data {data}, {molecule}, {n} replicas, {}, {config}", self.dynamics()))
     }
