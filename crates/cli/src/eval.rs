@@ -1,7 +1,7 @@
 //! `mdet eval`: force errors of a model against reference forces.
 
-use crate::input::at;
-use crate::judgement::{Judge, JudgeArgs, check_free};
+use crate::input::{at, check_output};
+use crate::judgement::{Judge, JudgeArgs};
 use crate::labelled::{self, Labelled};
 use crate::model_choice::Precision;
 use crate::progress::Progress;
@@ -47,7 +47,7 @@ const BATCH: usize = 64;
 pub(crate) fn run(args: &EvalArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "eval", &args.data)?;
     let worst = judge.out.with_extension("worst.xyz");
-    check_free(&worst, args.judge.overwrite)?;
+    check_output(&worst, args.judge.overwrite)?;
     judge.note_input(&args.data)?;
     let items = labelled::limited(labelled::read(&args.data, args.judge.read.options())?, args.limit);
     if let Some(item) = items.iter().find(|item| item.forces.is_none()) {

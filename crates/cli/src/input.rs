@@ -93,11 +93,11 @@ pub(crate) fn refuse_fixed_atoms(frames: &[Frame]) -> Result<(), AnyError> {
 
 /// Refuses a file that cannot be written: before the work, not after it.
 pub(crate) fn check_output(path: &Path, overwrite: bool) -> Result<(), AnyError> {
-    if path.exists() && !overwrite {
-        return Err(format!("{}: exists; --overwrite replaces it", path.display()).into());
-    }
     if path.is_dir() {
         return Err(format!("{}: expected a file to write, found a folder", path.display()).into());
+    }
+    if path.exists() && !overwrite {
+        return Err(format!("{}: exists; --overwrite replaces it", path.display()).into());
     }
     match path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
         Some(folder) => {

@@ -1,7 +1,7 @@
 //! What all judgements share: the model, the labelled structures, and the result file with its provenance.
 
 use crate::data::ReadArgs;
-use crate::input::at;
+use crate::input::{at, check_output};
 use crate::model_choice::{Precision, load};
 use crate::{AnyError, Done};
 use clap::Args;
@@ -143,19 +143,8 @@ pub(crate) fn result_file(
         };
         PathBuf::from(format!("{kind}-{name}.json"))
     });
-    check_free(&out, overwrite)?;
-    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        return Err(format!("{}: expected a folder to write into, found none", folder.display()).into());
-    }
+    check_output(&out, overwrite)?;
     Ok(out)
-}
-
-/// Refuses to write over a file, unless told to.
-pub(crate) fn check_free(path: &Path, overwrite: bool) -> Result<(), AnyError> {
-    match path.exists() && !overwrite {
-        true => Err(format!("{}: exists; --overwrite replaces it", path.display()).into()),
-        false => Ok(()),
-    }
 }
 
 /// A file or store that is read, with its SHA-256.

@@ -21,7 +21,8 @@ use mdet_md::{Ending, Monitor, Schedule, Simulation, SimulationError, StopCondit
 use mdet_model::Model;
 use sha2::{Digest, Sha256};
 use std::num::NonZeroU64;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use trajectory::isotopes;
 
 pub(crate) fn run(args: &MdArgs) -> Result<Done, AnyError> {
     let (simulation, mut folder, config) = match &args.restart {
@@ -32,11 +33,15 @@ pub(crate) fn run(args: &MdArgs) -> Result<Done, AnyError> {
         (0..simulation.n_replicas()).map(|b| simulation.frame(b).structure.n_atoms()).collect();
     let ended = simulate(simulation, &config, &mut folder)?;
     let summed_up = summary::summarise(&folder, &n_atoms, config.dynamics.ensemble);
-    if let How::Failed(error) = ended.how {
-        // The cause of the end comes first, whatever it did to the files.
-        summed_up.unwrap_or_else(|error| eprintln!("mdet: warning: {error}"));
-        return Err(error);
-    }
+    let done = match ended.how {
+        How::Completed => Done::Completed,
+        How::Interrupted => Done::Interrupted,
+        How::Failed(error) => {
+            // The cause of the end comes first, whatever it did to the files.
+            summed_up.unwrap_or_else(|error| eprintln!("mdet: warning: {error}"));
+            return Err(error);
+        }
+    };
     summed_up?;
     if ended.seconds > 0.0 && ended.n_steps > 0 {
         let simulated_fs = ended.n_steps as f64 * config.dynamics.timestep_fs * n_atoms.len() as f64;
@@ -47,10 +52,7 @@ pub(crate) fn run(args: &MdArgs) -> Result<Done, AnyError> {
         };
         println!("speed         {ns_per_day:.3} ns/day{together} ({:.1} s)", ended.seconds);
     }
-    match ended.how {
-        How::Interrupted => Ok(Done::Interrupted),
-        How::Completed | How::Failed(_) => Ok(Done::Completed),
-    }
+    Ok(done)
 }
 
 /// How the steps ended, and what they took.
@@ -71,11 +73,11 @@ type AnySimulation = Simulation<Box<dyn ForceField>>;
 
 /// Goes on with a run at its checkpoint.
 fn restart(args: &MdArgs, path: &Path) -> Result<(AnySimulation, RunFolder, RunConfig), AnyError> {
+    // The first, so that what is read here is not written any more.
+    let lock = RunFolder::lock(path)?;
     let mut config = RunConfig::read(path)?;
-    let (model, model_name) = match (&args.model.model, config.model.as_str()) {
-        (Some(_), _) | (None, "built-in") => args.model.load()?,
-        (None, file) => crate::model_choice::load(Some(&file.into()))?,
-    };
+    let (model, model_name) =
+        crate::model_choice::load(Some(args.model.model.as_ref().unwrap_or(&PathBuf::from(&config.model))))?;
     let found = sha256(&model.to_bytes()?);
     if found != config.model_sha256 {
         let expected = &config.model_sha256;
@@ -102,7 +104,7 @@ fn restart(args: &MdArgs, path: &Path) -> Result<(AnySimulation, RunFolder, RunC
         // The last frame was not due, so it has been cut off; it comes back where the run is not extended.
         simulation.frame_again();
     }
-    let folder = RunFolder::reopen(path, config.clone(), &checkpoint)?;
+    let folder = RunFolder::reopen(path, lock, config.clone(), &checkpoint)?;
     config.write(path)?;
     eprintln!("mdet: goes on at step {done} of {}", config.n_steps);
     Ok((simulation, folder, config))
@@ -163,11 +165,11 @@ fn simulate(
                 break;
             }
             Ok(Ending::Condition { replica, condition }) => {
-                how = How::Failed(condition_error(&simulation, folder, replica, condition)?);
+                how = How::Failed(condition_error(&simulation, folder, replica, condition));
                 break;
             }
             Err(error) => {
-                how = How::Failed(name_offending(folder, error)?);
+                how = How::Failed(name_offending(&simulation, folder, error));
                 break;
             }
         }
@@ -193,7 +195,7 @@ fn condition_error(
     folder: &mut RunFolder,
     replica: u32,
     condition: StopCondition,
-) -> Result<AnyError, AnyError> {
+) -> AnyError {
     let frame = simulation.frame(replica as usize);
     let files = &mut folder.replicas[replica as usize];
     files.look_for_broken_bonds(&frame);
@@ -211,25 +213,26 @@ fn condition_error(
         StopCondition::SpreadAbove(limit) => format!("spread of forces above {limit} eV/Å"),
     };
     let why = format!("stopped at step {}{of_name}: {what}", frame.step);
-    let moving =
-        FrameView { velocities: Some(frame.velocities), forces: Some(frame.forces), ..FrameView::default() };
-    let path = folder.write_offending(frame.structure, moving, &why)?;
-    Ok(format!("{why}; the frame is {}", path.display()).into())
+    let moving = FrameView {
+        velocities: Some(frame.velocities),
+        forces: Some(frame.forces),
+        masses_u: isotopes(frame.structure.numbers(), frame.masses_u),
+        ..FrameView::default()
+    };
+    folder.with_frame(frame.structure, moving, why)
 }
 
 /// The error of a step; the geometry at which forces were not finite goes into a file.
-fn name_offending(folder: &RunFolder, error: SimulationError) -> Result<AnyError, AnyError> {
+fn name_offending(simulation: &AnySimulation, folder: &RunFolder, error: SimulationError) -> AnyError {
     let SimulationError::NonFiniteForce { replica, step, atom, structure } = &error else {
-        return Ok(error.into());
+        return error.into();
     };
-    let of_name = folder.replicas[*replica as usize].of_name();
+    let index = *replica as usize;
+    let of_name = folder.replicas[index].of_name();
     let name = folder::name_of_atom(structure, *atom);
     let why = format!("step {step}{of_name}: the force on {name} is not finite");
-    // Positions that are not finite themselves have no place in a file.
-    Ok(match folder.write_offending(structure, FrameView::default(), &why) {
-        Ok(path) => format!("{why}; the frame is {}", path.display()).into(),
-        Err(_) => why.into(),
-    })
+    let masses_u = isotopes(structure.numbers(), simulation.frame(index).masses_u);
+    folder.with_frame(structure, FrameView { masses_u, ..FrameView::default() }, why)
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -1,7 +1,6 @@
 //! `mdet report`: one HTML file of result files.
 
-use crate::input::at;
-use crate::judgement::check_free;
+use crate::input::{at, check_output};
 use crate::{AnyError, Done};
 use clap::Args;
 use mdet_core::atomic_write;
@@ -27,7 +26,7 @@ pub(crate) struct ReportArgs {
 }
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Done, AnyError> {
-    check_free(&args.out, args.overwrite)?;
+    check_output(&args.out, args.overwrite)?;
     let read = |path: &PathBuf| Ok((path.display().to_string(), Record::read(path)?));
     let records = args.results.iter().map(read).collect::<Result<Vec<_>, AnyError>>()?;
     atomic_write(&args.out, html(&records).as_bytes()).map_err(at(&args.out))?;

@@ -178,6 +178,14 @@ fn a_broken_bond_is_told_and_kept_also_between_frames() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("BROKEN"));
     let summary = std::fs::read_to_string(here.join("stopped/summary.toml")).unwrap();
     assert!(summary.contains("broken_bonds = [\"O1–H"), "{summary}");
+    // Seen by the monitor between the frames of steps 0 and 400, and known after a restart.
+    succeed(here, &format!("md m.xyz {hot} --monitor 1 --out whole"));
+    let hot = hot.replace("--steps 400", "--steps 350");
+    succeed(here, &format!("md m.xyz {hot} --monitor 1 --out parts"));
+    succeed(here, "md --restart parts --steps 400");
+    assert_same_files(&here.join("whole"), &here.join("parts"));
+    let summary = std::fs::read_to_string(here.join("parts/summary.toml")).unwrap();
+    assert!(summary.contains("broken_bonds = [\"O1–H"), "{summary}");
 }
 
 #[cfg(unix)]
@@ -195,7 +203,9 @@ fn a_second_process_is_kept_out_of_a_run_that_was_restarted() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    std::io::BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    // Open until the end: the child must not write into a closed pipe.
+    let mut messages = std::io::BufReader::new(child.stderr.take().unwrap());
+    messages.read_line(&mut line).unwrap();
     let second = mdet(here, "md --restart run --time 101ns");
     child.kill().unwrap();
     child.wait().unwrap();

@@ -13,6 +13,7 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = &match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => return std::fs::write(path, bytes),
         Ok(_) => std::fs::canonicalize(path)?,
+        Err(_) if path.is_symlink() => return std::fs::write(path, bytes),
         Err(_) => path.to_path_buf(),
     };
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_os_string();
@@ -51,12 +52,14 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("mdet-links-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("file"), b"one").unwrap();
-        for (name, target) in [("link", "file"), ("device", "/dev/null")] {
+        for (name, target) in [("link", "file"), ("device", "/dev/null"), ("early", "later")] {
             std::os::unix::fs::symlink(target, folder.join(name)).unwrap();
             atomic_write(&folder.join(name), b"two").unwrap();
             assert!(folder.join(name).is_symlink());
         }
-        assert_eq!(std::fs::read(folder.join("file")).unwrap(), b"two");
+        for name in ["file", "later"] {
+            assert_eq!(std::fs::read(folder.join(name)).unwrap(), b"two");
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

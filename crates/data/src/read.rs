@@ -148,7 +148,8 @@ impl Reader {
         let all = sources.into_iter().flat_map(move |source| -> Records {
             match Self::open(&source, options) {
                 Ok(reader) => reader.records,
-                Err(error) => Box::new(std::iter::once(Err(error))),
+                // Where the indices of the next source begin is not known.
+                Err(error) => Box::new(std::iter::once(Err(error.stopped()))),
             }
         });
         let extent = Extent::new(split.n_structures() as u64);
@@ -167,7 +168,8 @@ impl Reader {
         let mut frames = FrameReader::new(input, path);
         // Wrong frames before the first sound one, which tells what the others are like.
         let mut begin = Vec::new();
-        while begin.last().is_none_or(Result::is_err)
+        while begin.len() < MAX_WRONG_AT_START
+            && begin.last().is_none_or(Result::is_err)
             && let Some(frame) = frames.next()
         {
             begin.push(frame);
@@ -232,6 +234,9 @@ impl Iterator for Reader {
         self.records.next()
     }
 }
+
+/// Wrong frames at the start of an XYZ file after which no sound one is looked for.
+const MAX_WRONG_AT_START: usize = 1000;
 
 /// The old labels that were asked for are of revised MD17. A store is read whatever is asked: it may be of them.
 fn refuse_old_labels(path: &Path, options: ReadOptions) -> Result<(), DataError> {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ConfigError, Conserved, Ensemble, StartingVelocities};
 use crate::thermostat::Chain;
-use crate::velocities::{maxwell_boltzmann, remove_translation, scale_to_temperature};
+use crate::velocities::{bent, maxwell_boltzmann, remove_translation, scale_to_temperature};
 
 /// Everything from which one replica can be started or continued bit for bit. Forces are computed anew.
 #[derive(Debug, Clone, PartialEq)]
@@ -203,19 +203,16 @@ impl Snapshot {
         Self { structure, masses_u, velocities, progress }
     }
 
-    /// Cools velocities drawn for atoms in a line, which have 3N − 5 degrees of freedom, to the 3N − 6 of the first step
-    /// on: of two bends across each other there is then one, the other is the rotation that was not started.
+    /// Takes the rotation that atoms in a line have from the first step on out of velocities drawn for them: the
+    /// one about the line, as at positions that are bent by a thousandth of an ångström in a random direction.
     fn leave_the_line(&mut self, config: &Config) {
-        let counted = self.progress.degrees_of_freedom;
-        let drawn = match config.conserved() {
-            Conserved::MomentumAndAngularMomentum => {
-                3 * self.structure.n_atoms() - rigid_degrees_of_freedom(self.structure.positions())
-            }
-            _ => counted,
-        };
-        if drawn > counted {
-            let factor = (counted as f64 / drawn as f64).sqrt();
-            self.velocities.as_flattened_mut().iter_mut().for_each(|component| *component *= factor);
+        let n_rigid = rigid_degrees_of_freedom(self.structure.positions());
+        if 3 * self.structure.n_atoms() - n_rigid <= self.progress.degrees_of_freedom {
+            return;
+        }
+        let bent = bent(self.structure.positions(), self.progress.replica, config);
+        for positions in [&bent[..], self.structure.positions()] {
+            remove_translation_and_rotation(&self.masses_u, positions, &mut self.velocities);
         }
     }
 

@@ -6,8 +6,8 @@
 //!
 //! What the dynamics conserves of translation and rotation is then removed ([`crate::system`]): nothing of it under
 //! Langevin's noise. The removal is an orthogonal projection in the metric of the masses, so what remains is again
-//! canonical, in 3N − 6 dimensions (3N − 5 for a linear molecule, 0 for an atom; 3N − 3 where momentum alone is
-//! conserved). The kinetic energy of one replica fluctuates about its mean as the ensemble's does, unless it is asked
+//! canonical, in 3N − 6 dimensions (1 for two atoms, 0 for one; 3N − 3 where momentum alone is conserved). Of more atoms in a
+//! line the rotation about it goes too, as it is one of the first step on. The kinetic energy of one replica fluctuates about its mean as the ensemble's does, unless it is asked
 //! to be scaled.
 
 use mdet_core::constants::{BOLTZMANN_IN_EV_PER_K, EV_PER_U_IN_ANGSTROM2_PER_FS2};
@@ -29,6 +29,17 @@ pub(crate) fn maxwell_boltzmann(masses_u: &[f64], replica: u32, config: &Config)
         std::array::from_fn(|_| width * random.sample::<f64, _>(StandardNormal))
     };
     masses_u.iter().map(draw).collect()
+}
+
+/// The positions, each moved by about a thousandth of an ångström: a function of the configuration's seed and the replica.
+pub(crate) fn bent(positions: &[[f64; 3]], replica: u32, config: &Config) -> Vec<[f64; 3]> {
+    const BY_ANGSTROM: f64 = 1e-3;
+    let stream = RandomStream { seed: config.seed, purpose: Purpose::Velocities, replica };
+    // The velocities' own draws are those of step 0.
+    let mut random = stream.at_step(1);
+    let moved = |x: &f64| x + BY_ANGSTROM * random.sample::<f64, _>(StandardNormal);
+    let flat: Vec<f64> = positions.as_flattened().iter().map(moved).collect();
+    flat.as_chunks().0.to_vec()
 }
 
 /// Removes the motion of the centre of mass from velocities `[n_atoms][3]`, for masses in u.

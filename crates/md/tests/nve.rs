@@ -174,18 +174,21 @@ fn a_molecule_under_internal_forces_neither_drifts_nor_turns() {
     });
 }
 
-/// Mean kinetic energy in k_B T/2 of starts at 300 K: the degrees of freedom that the velocities have.
-fn mean_degrees_of_freedom(structure: &Structure, forces_conserve: Conserved) -> (f64, usize) {
+/// Mean and variance of the kinetic energy in k_B T/2 of starts at 300 K: the degrees of freedom that the velocities have,
+/// and twice them; and those that are counted.
+fn degrees_of_freedom(structure: &Structure, forces_conserve: Conserved) -> (f64, f64, usize) {
     let config = Config { forces_conserve, ..nve(0.5, 300.0, 39) };
     let n_starts = 20_000;
-    let mut total_ev = 0.0;
+    let (mut sum, mut squares) = (0.0, 0.0);
     let mut counted = 0;
     for replica in 0..n_starts {
         let start = Snapshot::start(structure.clone(), replica, &config).expect("a start");
-        total_ev += kinetic_energy_ev(&start.velocities, &start.masses_u);
+        let energy = 2.0 * kinetic_energy_ev(&start.velocities, &start.masses_u) / thermal_energy_ev(300.0);
+        (sum, squares) = (sum + energy, squares + energy * energy);
         counted = start.progress.degrees_of_freedom;
     }
-    (2.0 * total_ev / thermal_energy_ev(300.0) / f64::from(n_starts), counted)
+    let mean = sum / f64::from(n_starts);
+    (mean, squares / f64::from(n_starts) - mean * mean, counted)
 }
 
 #[test]
@@ -207,11 +210,15 @@ fn starting_velocities_have_the_degrees_of_freedom_that_are_counted() {
         (water(), Conserved::Nothing, 9),
     ];
     for (structure, conserved, expected) in cases {
-        let (mean, counted) = mean_degrees_of_freedom(&structure, conserved);
+        let (mean, variance, counted) = degrees_of_freedom(&structure, conserved);
         assert_eq!(counted, expected);
         // Four standard errors of a mean of χ² variables with variance 2 n.
         let tolerance = 4.0 * (2.0 * expected as f64 / 20_000.0).sqrt();
         assert!((mean - expected as f64).abs() <= tolerance, "expected {expected}, found {mean}");
+        // Four standard errors of their variance, (8 n² + 48 n)/20 000.
+        let n = expected as f64;
+        let tolerance = 4.0 * ((8.0 * n * n + 48.0 * n) / 20_000.0).sqrt();
+        assert!((variance - 2.0 * n).abs() <= tolerance, "expected {}, found {variance}", 2.0 * n);
     }
 }
 

@@ -106,11 +106,14 @@ pub(crate) fn run(args: &FetchArgs) -> Result<Done, AnyError> {
 /// What is to be done with the files: once, or for each where it names FILE.
 fn next_steps(set: &Set, files: &[RemoteFile], folder: &Path) -> Vec<String> {
     let Some(then) = &set.then else { return Vec::new() };
-    let then = then.replace("FOLDER", &folder.display().to_string());
-    if !then.contains("FILE") {
-        return vec![then];
+    let in_folder = |text: &str| text.replace("FOLDER", &folder.display().to_string());
+    match then.contains("FILE") {
+        true => files
+            .iter()
+            .map(|file| in_folder(&then.replace("FILE", &format!("FOLDER/{}", file.name))))
+            .collect(),
+        false => vec![in_folder(then)],
     }
-    files.iter().map(|file| then.replace("FILE", &folder.join(&file.name).display().to_string())).collect()
 }
 
 fn describe(set: &Set) {

@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct RunConfig {
     pub mdet_version: String,
     pub input: PathBuf,
-    #[serde(default)]
-    pub input_sha256: String,
+    pub input_sha256: Option<String>,
     /// What the command line said of charge and multiplicity over the file.
     pub charge: Option<i32>,
     pub multiplicity: Option<u32>,

@@ -74,7 +74,7 @@ impl RunFolder {
             .into());
         }
         std::fs::create_dir_all(path).map_err(at(path))?;
-        let lock = lock_folder(path).map_err(at(path))?;
+        let lock = Self::lock(path)?;
         config.write(path)?;
         let replica = |(structure, label): (&Structure, &String)| -> Result<ReplicaFiles, AnyError> {
             let trajectory = path.join(Trajectory::name(label, config.format));
@@ -102,8 +102,12 @@ impl RunFolder {
     }
 
     /// Opens the folder of an earlier run at its checkpoint: everything after it is cut off.
-    pub fn reopen(path: &Path, config: RunConfig, checkpoint: &Checkpoint) -> Result<Self, AnyError> {
-        let lock = lock_folder(path).map_err(at(path))?;
+    pub fn reopen(
+        path: &Path,
+        lock: File,
+        config: RunConfig,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, AnyError> {
         let replica = |state: &ReplicaState| -> Result<ReplicaFiles, AnyError> {
             let (label, files) = (&state.label, state.files);
             let trajectory = path.join(Trajectory::name(label, config.format));
@@ -133,8 +137,21 @@ impl RunFolder {
         &self.path
     }
 
-    /// Writes the frame that ended the run, with the velocities and forces of `moving`, and says where.
-    pub fn write_offending(
+    /// Takes the folder for this process.
+    pub fn lock(path: &Path) -> Result<File, AnyError> {
+        lock_folder(path).map_err(at(path))
+    }
+
+    /// `why` a run ended, with the file that its last frame went into; `moving` has what is known beside the structure.
+    pub fn with_frame(&self, structure: &Structure, moving: FrameView<'_>, why: String) -> AnyError {
+        // Positions that are not finite have no place in a file, and the disk may be full: the cause is what matters.
+        match self.write_offending(structure, moving, &why) {
+            Ok(path) => format!("{why}; the frame is {}", path.display()).into(),
+            Err(_) => why.into(),
+        }
+    }
+
+    fn write_offending(
         &self,
         structure: &Structure,
         moving: FrameView<'_>,

@@ -60,7 +60,11 @@ fn resolve(args: &MdArgs, file: &Path, model: String, model_sha256: String) -> R
     Ok(RunConfig {
         mdet_version: env!("CARGO_PKG_VERSION").into(),
         input: file.to_path_buf(),
-        input_sha256: sha256(&std::fs::read(file).map_err(at(file))?),
+        // A pipe can be read once.
+        input_sha256: match file.is_file() {
+            true => Some(sha256(&std::fs::read(file).map_err(at(file))?)),
+            false => None,
+        },
         charge: args.electrons.charge,
         multiplicity: args.electrons.multiplicity,
         replicas: args.start.replicas,

@@ -128,11 +128,9 @@ impl Trajectory {
                 ];
                 let mut bytes = Vec::new();
                 let numbers = frame.structure.numbers();
-                let is_natural = |(&z, &mass): (&u8, &f64)| mass == mass_u(z);
-                let has_isotopes = !numbers.iter().zip(frame.masses_u).all(is_natural);
                 let view = FrameView {
                     numbers,
-                    masses_u: has_isotopes.then_some(frame.masses_u),
+                    masses_u: isotopes(numbers, frame.masses_u),
                     positions,
                     velocities,
                     forces,
@@ -170,6 +168,12 @@ impl Trajectory {
     pub fn n_frames(&self) -> u32 {
         self.n_frames
     }
+}
+
+/// The masses, where they are not those of the natural elements.
+pub(crate) fn isotopes<'a>(numbers: &[u8], masses_u: &'a [f64]) -> Option<&'a [f64]> {
+    let is_natural = |(&z, &mass): (&u8, &f64)| mass == mass_u(z);
+    (!numbers.iter().zip(masses_u).all(is_natural)).then_some(masses_u)
 }
 
 fn columns(config: &RunConfig) -> Columns {
