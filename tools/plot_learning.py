@@ -32,8 +32,9 @@ STYLES = {
     "h": ("#d55e00", "-", "run h, with new species"),
     "i": ("#8a6d00", "-", "run i, equivariance in the loss"),
     "j": ("#5e3c99", "--", "run j, 8 layers (not built in)"),
-    "k": ("#444444", "--", "runs k, l, antisymmetry too (not built in)"),
-    "l": ("#444444", "--", None),
+    "k": ("#444444", "-", "runs k, l and m, antisymmetry too"),
+    "l": ("#444444", "-", None),
+    "m": ("#444444", "-", None),
 }
 
 
