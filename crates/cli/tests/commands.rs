@@ -75,7 +75,7 @@ fn broken_models_and_places_are_refused() {
     std::fs::write(here.join("m-md/notes"), b"mine").unwrap();
     assert_refused(here, &["md", "m.xyz", "--steps", "1"], "m-md: exists and is not empty");
     assert_refused(here, &["md", "m.xyz", "--steps", "1", "--out", "m.xyz/run"], "m.xyz/run");
-    assert_refused(here, &["predict", "m.xyz", "-o", "m.xyz/out.xyz"], "m.xyz/out.xyz");
+    assert_refused(here, &["predict", "m.xyz", "-o", "m.xyz/out.xyz"], "m.xyz: expected a folder");
     assert_refused(here, &["predict", "m.xyz", "-o", "m.xyz"], "--overwrite");
 }
 
