@@ -147,7 +147,7 @@ fn nvt(rate: f64, stability: Option<&Stability>) -> String {
     // Twice the rate heats K and U; friction γ takes 2γ of the kinetic energy beyond the thermostat's.
     let excess_k = rate / FRICTION_PER_PS / KINETIC_MEV_PER_K;
     format!(
-        "{run}{} meV per atom and ps of K and U is what a Langevin thermostat of 0.01/fs removes at {} K above its temperature.",
+        "{run}Such heating, {} meV per atom and ps of K and U, would hold the molecule {} K above a Langevin thermostat of 0.01/fs.",
         short(2.0 * rate),
         short(excess_k)
     )
