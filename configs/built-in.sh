@@ -24,7 +24,7 @@ go_on f e 4000 0 --set seed=6 --set data="[$own]"
 go_on g f 890 0 --set seed=7 --set data="[$own, $new]"                      # with 2,477 new structures more than are kept
 go_on h g 10700 8700 --set seed=8 --set data="[$own, $new, $small]"         # built-in 6
 go_on i h 13100 12900 --set seed=9 --set data="[$own, $new, $small]" --set learning_rate=3e-3 \
-    $symmetric                                                             # built-in 7
+    $symmetric                                                              # built-in 7
 # With the antisymmetric error in the loss too (docs/training.md). Run k was ended by Ctrl-C after step 2413. The rate of run m was to fall
 # from step 1000 to step 6700, and after step 3078 to step 6100.
 go_on k i 5200 5100 --set seed=12 --set data="[$own, $new, $small]" --set learning_rate=2e-3 --set warmup_steps=100 \
@@ -32,7 +32,7 @@ go_on k i 5200 5100 --set seed=12 --set data="[$own, $new, $small]" --set learni
 go_on l k 2850 2800 --set seed=13 --set data="[$own, $new, $small]" --set learning_rate=1.2e-3 --set warmup_steps=50 \
     $symmetric --set antisymmetry_weight=1.0 --set rounding=none
 go_on m l 6100 5100 --set seed=14 --set data="[$own, $new, $small]" --set learning_rate=8e-4 --set warmup_steps=50 \
-    $symmetric --set antisymmetry_weight=0.3 --set rounding=none               # built-in 8
+    $symmetric --set antisymmetry_weight=0.3 --set rounding=none            # built-in 8
 
 # Run j, on from i with two layers more, is not built in (docs/scaling.md); its rate was to fall over 14,000 steps, then 12,400,
 # then 11,600:
