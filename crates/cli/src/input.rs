@@ -2,8 +2,8 @@
 
 use crate::AnyError;
 use clap::Args;
-use mdet_core::Structure;
 use mdet_core::elements::mass_u;
+use mdet_core::{Structure, bonds};
 use mdet_data::{Frame, read_file};
 use mdet_model::Card;
 use std::path::{Path, PathBuf};
@@ -64,6 +64,11 @@ impl ElectronArgs {
                 }
             } else {
                 warnings.push("the model does not say what it was trained on".to_string());
+            }
+            if structure.n_atoms() > 1 && bonds(structure.numbers(), structure.positions()).is_empty() {
+                warnings.push(
+                    "no two atoms are near enough to be bonded: positions are taken to be in Å".to_string(),
+                );
             }
             structures.push((frame, structure));
         }

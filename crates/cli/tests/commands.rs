@@ -77,6 +77,9 @@ fn broken_models_and_places_are_refused() {
     assert_refused(here, &["md", "m.xyz", "--steps", "1", "--out", "m.xyz/run"], "m.xyz/run");
     assert_refused(here, &["predict", "m.xyz", "-o", "m.xyz/out.xyz"], "m.xyz: expected a folder");
     assert_refused(here, &["predict", "m.xyz", "-o", "m.xyz"], "--overwrite");
+    std::fs::write(here.join("bohr.xyz"), "3\n\nO 0 0 0.225\nH 0 1.442 -0.901\nH 0 -1.442 -0.901\n").unwrap();
+    let warned = mdet(here, &["predict", "bohr.xyz", "-o", "out.xyz"]);
+    assert!(String::from_utf8_lossy(&warned.stderr).contains("taken to be in Å"));
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub(crate) fn rows(records: &[(String, Record)]) -> Vec<Row> {
                 let n = found.structures.len();
                 let paper = "approximately equivariant; value not stated in what could be read";
                 add(
-                    "equivariance error, 60 rotations",
+                    &format!("equivariance error, {} rotations", found.n_rotations),
                     paper,
                     format!("{} meV/Å, median of {n} structures", short(median)),
                 );
