@@ -8,6 +8,7 @@ mod start;
 mod summary;
 mod trajectory;
 
+use crate::input::at;
 use crate::model_choice::Precision;
 use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt};
@@ -73,7 +74,9 @@ type AnySimulation = Simulation<Box<dyn ForceField>>;
 
 /// Goes on with a run at its checkpoint.
 fn restart(args: &MdArgs, path: &Path) -> Result<(AnySimulation, RunFolder, RunConfig), AnyError> {
-    // The first, so that what is read here is not written any more.
+    // Before anything is read, so that it is not written any more; a folder without a run is left as it is.
+    let config_file = config::path_in(path);
+    std::fs::metadata(&config_file).map_err(at(&config_file))?;
     let lock = RunFolder::lock(path)?;
     let mut config = RunConfig::read(path)?;
     let (model, model_name) =

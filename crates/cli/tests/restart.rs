@@ -114,7 +114,10 @@ fn what_cannot_be_restarted_is_refused_in_one_line() {
         let message = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && message.contains(expected), "{message}");
     };
-    refused("md --restart absent", "absent: ");
+    refused("md --restart absent", "absent/config.toml");
+    std::fs::create_dir(here.join("other")).unwrap();
+    refused("md --restart other", "other/config.toml");
+    assert!(std::fs::read_dir(here.join("other")).unwrap().next().is_none());
     refused("md --restart run --steps 39", "at least the 40 steps");
     // Options that the run has settled.
     for option in ["--seed 1", "--temperature 5", "--every 3", "--precision f64", "--charge 1", "m.xyz"] {
