@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
 use std::path::Path;
+#[cfg(unix)]
+use std::process::{Child, Stdio};
 use std::process::{Command, Output};
 
 const WATER: &str = "3\n\nO 0 0 0.119\nH 0 0.763 -0.477\nH 0 -0.763 -0.477\n";
@@ -16,6 +18,13 @@ fn folder() -> tempfile::TempDir {
 fn mdet(folder: &Path, arguments: &str) -> Output {
     let arguments = arguments.split_whitespace();
     Command::new(env!("CARGO_BIN_EXE_mdet")).current_dir(folder).args(arguments).output().unwrap()
+}
+
+#[cfg(unix)]
+fn started(folder: &Path, arguments: &str, messages: Stdio) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mdet"));
+    command.current_dir(folder).args(arguments.split(' ')).stdout(Stdio::null()).stderr(messages);
+    command.spawn().unwrap()
 }
 
 #[track_caller]
@@ -76,13 +85,8 @@ fn a_replica_does_not_depend_on_how_many_there_are() {
 fn a_killed_run_goes_on_as_if_nothing_had_happened() {
     let folder = folder();
     let here = folder.path();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mdet"))
-        .current_dir(here)
-        .args("md m.xyz --time 100ns --every 5 --checkpoint-every 20 --out killed".split(' '))
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child =
+        started(here, "md m.xyz --time 100ns --every 5 --checkpoint-every 20 --out killed", Stdio::null());
     let rows =
         || std::fs::read_to_string(here.join("killed/observables.csv")).map_or(0, |t| t.lines().count());
     // Waits for work to be under way, however slow the machine; the run itself would take hours.
@@ -198,13 +202,7 @@ fn a_second_process_is_kept_out_of_a_run_that_was_restarted() {
     let folder = folder();
     let here = folder.path();
     succeed(here, "md m.xyz --steps 20 --out run");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_mdet"))
-        .current_dir(here)
-        .args("md --restart run --time 100ns".split(' '))
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = started(here, "md --restart run --time 100ns", Stdio::piped());
     let mut line = String::new();
     // Open until the end: the child must not write into a closed pipe.
     let mut messages = std::io::BufReader::new(child.stderr.take().unwrap());
