@@ -13,6 +13,7 @@
 
 use crate::statistics::{Estimate, Histogram, bootstrap};
 use mdet_core::{Structure, elements};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -47,7 +48,7 @@ pub struct Sample<'a> {
 }
 
 /// The errors of one group of atoms. Percentages and angles as their names say, the rest meV/Å.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Errors {
     /// Name of the group.
@@ -71,7 +72,7 @@ pub struct Errors {
 }
 
 /// Errors by one property.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grouping {
     /// The property: element, charge, size, source or molecule.
@@ -81,7 +82,7 @@ pub struct Grouping {
 }
 
 /// Counts over reference (columns) and predicted (rows) force components.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Parity {
     /// The square runs from −limit to limit, eV/Å; 99.9 % of reference components lie within.
@@ -93,7 +94,7 @@ pub struct Parity {
 }
 
 /// One of the structures with the largest mean error.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorstFrame {
     /// Index of the sample, from 0.
@@ -105,7 +106,7 @@ pub struct WorstFrame {
 }
 
 /// What `mdet eval` finds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Accuracy {
     /// Over all atoms.
@@ -117,7 +118,6 @@ pub struct Accuracy {
     /// Number of different molecules.
     pub n_molecules: usize,
     /// Structures outside of what the model was trained on; `None` where that is not known.
-    #[serde(default)]
     pub n_outside_domain: Option<usize>,
     /// Predicted against reference components.
     pub parity: Parity,

@@ -30,6 +30,7 @@
 use crate::statistics::{NORMAL_QUANTILE, Spread, student_quantile};
 use mdet_core::{Purpose, RandomStream};
 use rand::RngExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Draws of the noise: its mean is then known to 7 % of its standard deviation.
@@ -47,7 +48,7 @@ pub struct Blocks {
 }
 
 /// A curve with its standard error. The unit of the bins is in the name of the field that holds it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Curve {
     /// Middle of the first bin.
@@ -63,7 +64,7 @@ pub struct Curve {
 }
 
 /// How far two sets of blocks differ.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Difference {
     /// d: ∫ |a − b| of densities (0 to 2), |a − b| of scalars.

@@ -16,6 +16,7 @@
 
 use crate::heating::PredictedHeating;
 use crate::statistics::Spread;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Share of the run that is left out at the start.
@@ -43,7 +44,7 @@ pub struct Series {
 }
 
 /// One replica's drift. `None` where the run was too short for the number.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplicaDrift {
     /// Simulated time, ps.
@@ -61,7 +62,7 @@ pub struct ReplicaDrift {
 }
 
 /// The drift under one condition.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionDrift {
     /// The condition: "f64 + offset".
@@ -87,7 +88,7 @@ pub struct ConditionDrift {
 }
 
 /// What `mdet judge drift` finds. All conditions start from the same positions and velocities.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Drift {
     /// The molecule.

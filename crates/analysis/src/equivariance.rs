@@ -25,18 +25,22 @@
 //! removes exactly the l that `core::rotation_set` lists. A constant force of the laboratory is all in l = 1.
 //!
 //! **Bias map.** In the laboratory the error of an atom's force is e = R (f_R − f̄). The map is the mean of e's
-//! component along the force, by the direction of the force R f̄ on the sphere.
+//! component along the force, by the direction of the force R f̄ on the sphere; its share per l, of the square of that component,
+//! is of pairs of different molecules, so that it is of what they have in common.
 
 mod groups;
 
 pub use groups::GroupEquivariance;
 
 use crate::accuracy::{angle, norm};
-use crate::sphere::{SphereMap, SphereSums};
-use crate::statistics::Spread;
+use crate::harmonics::{DirectionMeans, common_percent};
+use crate::sphere::{SphereMap, SphereSums, errors_along};
+use crate::statistics::{Estimate, Spread};
 use mdet_core::frames::forces_in_frames;
 use mdet_core::{ForceField, ForceFieldError, Purpose, RandomStream, Rotation, RotationSet, Structure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Mean forces below this have no direction worth an angle or a place on the map, eV/Å.
 const MIN_FORCE: f64 = 0.1;
@@ -98,7 +102,7 @@ pub struct Subject<'a> {
 }
 
 /// Error under averaging over a number of rotations.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Averaged {
     /// Rotations averaged over.
@@ -108,17 +112,21 @@ pub struct Averaged {
 }
 
 /// What f32 does beside f64.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SinglePrecision {
     /// Spread of the f32 forces over orientations: equivariance and rounding together, over bases, meV/Å.
     pub error_mev_per_angstrom: Spread,
     /// Rounding error, over bases, meV/Å.
     pub rounding_mev_per_angstrom: Spread,
+    /// Standard deviation of force magnitudes, meV/Å.
+    pub magnitude_mev_per_angstrom: f64,
+    /// Mean angle to the mean force in f32, degrees; `None` when all forces are small.
+    pub angle_degrees: Option<f64>,
 }
 
 /// The equivariance of one structure's forces.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StructureEquivariance {
     /// Its name.
@@ -141,13 +149,13 @@ pub struct StructureEquivariance {
     pub angle_degrees: Option<f64>,
     /// Error of frame averages, by their number of rotations.
     pub averaged: Vec<Averaged>,
-    /// Shares of the squared error at l = 1, 2, …, [`MAX_L`]; the rest is at higher l, or noise. An estimate: it
+    /// Shares of the squared error at l = 1, 2, …, 8; the rest is at higher l, or noise. An estimate: it
     /// may be slightly below zero.
     pub share_per_l: Vec<f64>,
 }
 
 /// What `mdet judge equivariance` finds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Equivariance {
     /// Rotations of the set.
@@ -161,6 +169,9 @@ pub struct Equivariance {
     /// Mean error along the force, by the force's direction in the laboratory, over all structures but those
     /// outside of the model's domain, meV/Å.
     pub bias_map_mev_per_angstrom: SphereMap,
+    /// Shares at l = 1, 2, …, 8 of the squared error along the force that are the same function of the force's
+    /// direction for all molecules of these, by their names, percent; empty for fewer than three molecules.
+    pub bias_percent_per_l: Vec<Estimate>,
 }
 
 /// A judgement that takes one structure after another.
@@ -169,12 +180,15 @@ pub struct EquivarianceJudge {
     orientations: Orientations,
     structures: Vec<StructureEquivariance>,
     map: SphereSums,
+    /// By the names of molecules, which may have several structures.
+    directions: BTreeMap<String, DirectionMeans>,
 }
 
 impl EquivarianceJudge {
     /// A judgement at these orientations.
     pub fn new(orientations: Orientations) -> Self {
-        Self { orientations, structures: Vec::new(), map: SphereSums::default() }
+        let (structures, map, directions) = (Vec::new(), SphereSums::default(), BTreeMap::new());
+        Self { orientations, structures, map, directions }
     }
 
     /// Judges one structure: `double` computes in f64, `single` in f32, if there is such a one.
@@ -201,11 +215,17 @@ impl EquivarianceJudge {
             Some(SinglePrecision {
                 error_mev_per_angstrom: rounded.averaged_error(&mean, per_base, n_bases, 1),
                 rounding_mev_per_angstrom: rounded.deviation(per_base, |k| exact.of(k))?,
+                magnitude_mev_per_angstrom: rounded.magnitude_deviation(),
+                angle_degrees: rounded.mean_angle(&mean),
             })
         });
         if subject.inside_domain != Some(false) {
+            let means = self.directions.entry(subject.name.to_string()).or_default();
             for (k, rotation) in rotations.iter().enumerate() {
-                self.map.add_errors(rotation, exact.of(k), &mean, MIN_FORCE);
+                for (direction, error) in errors_along(rotation, exact.of(k), &mean, MIN_FORCE) {
+                    self.map.add(&direction, error);
+                    means.add(&direction, error);
+                }
             }
         }
         let averages = AVERAGES.into_iter().filter(|&m| m <= per_base);
@@ -238,6 +258,7 @@ impl EquivarianceJudge {
             groups: groups::groups(&self.structures),
             structures: self.structures,
             bias_map_mev_per_angstrom: self.map.finish(),
+            bias_percent_per_l: common_percent(self.directions.values()),
         }
     }
 }

@@ -14,11 +14,12 @@
 //! Deliberately absent: bond orders, stereochemistry, anything that needs a force field.
 
 use mdet_core::{Structure, bonds};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// The features of one molecule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Features {
     /// Number of atoms.

@@ -18,6 +18,7 @@
 use mdet_core::constants::{
     BOLTZMANN_IN_EV_PER_K, EV_PER_U_IN_ANGSTROM2_PER_FS2, SPEED_OF_LIGHT_IN_CM_PER_FS,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::TAU;
 
@@ -25,14 +26,14 @@ use std::f64::consts::TAU;
 const KINETIC_SHARE: f64 = 0.5;
 
 /// Heating predicted from the size of force errors: of the kinetic energy, meV per atom and ps.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PredictedHeating {
     /// By the orientation's error, redrawn at every step; 0 where the molecule is not turned.
     pub orientation_mev_per_atom_per_ps: f64,
     /// By rounding; 0 in f64.
     pub rounding_mev_per_atom_per_ps: f64,
-    /// By the antisymmetric part of the Jacobian at the start, where modes are as wide as the two [`CURL_WIDTHS_PER_CM`];
+    /// By the antisymmetric part of the Jacobian at the start, where modes are 0.5 and 5 cm⁻¹ wide;
     /// `None` where it was not measured.
     pub curl_mev_per_atom_per_ps: Option<[f64; 2]>,
 }

@@ -10,11 +10,12 @@
 
 use crate::loops::LoopWork;
 use crate::statistics::{Estimate, Spread, bootstrap, rank_correlation};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// λ of one structure.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StructureLambda {
     /// Its name.
@@ -32,7 +33,7 @@ pub struct StructureLambda {
 }
 
 /// Mean λ of a class.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClassLambda {
     /// The class.
@@ -44,7 +45,7 @@ pub struct ClassLambda {
 }
 
 /// What `mdet judge lambda` finds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lambda {
     /// Mean over structures.

@@ -22,6 +22,7 @@ pub mod blocks;
 pub mod drift;
 pub mod equivariance;
 pub mod features;
+mod harmonics;
 pub mod heating;
 pub mod lambda;
 pub mod loops;

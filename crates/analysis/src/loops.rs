@@ -14,6 +14,7 @@
 //! quadrature is estimated by half of the points; where it is not small the forces are rough on the scale of the step.
 
 use mdet_core::{ForceField, ForceFieldError, Rotation, Structure, bonds, elements};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Radius of the circle an atom is led around, Å: a thermal displacement.
@@ -29,7 +30,7 @@ const N_TURN: usize = 180;
 const PER_CALL: usize = 30;
 
 /// The kind of a loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoopKind {
     /// The whole molecule turned.
@@ -41,7 +42,7 @@ pub enum LoopKind {
 }
 
 /// The work around one loop.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoopWork {
     /// Name of the structure.

@@ -10,6 +10,7 @@ use crate::heating::PredictedHeating;
 use crate::statistics::{Estimate, Spread, quantile, rank_correlation};
 use mdet_core::{Purpose, RandomStream};
 use rand::RngExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Molecules needed for an interval: draws from fewer repeat too few orders.
@@ -19,7 +20,7 @@ const MIN_MOLECULES: usize = 20;
 const N_RESAMPLES: u64 = 400;
 
 /// What was found of one molecule.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MappedMolecule {
     /// Its name.
@@ -44,17 +45,21 @@ pub struct MappedMolecule {
     pub heating_mev_per_atom_per_ps: Option<Spread>,
     /// What the force errors predict for it.
     pub predicted: Option<PredictedHeating>,
-    /// When the first bond of any replica broke, ps; `None` if none did.
+    /// When the first bond of any replica broke in NVE, ps; `None` if none did.
     pub broken_ps: Option<f64>,
-    /// Replicas with a broken bond; `None` in results from before they were counted, of the first replica alone.
-    #[serde(default)]
-    pub n_broken: Option<usize>,
-    /// Why the run of all replicas ended before its time, if it did.
+    /// Replicas with a bond broken in NVE.
+    pub n_broken: usize,
+    /// Why the NVE of all replicas ended before its time, if it did.
     pub ended: Option<String>,
+    /// When the first replica became unstable in NVT at 500 K, as stability has it but with the lengths of the
+    /// starting structure, ps; `None` if none did.
+    pub unstable_ps: Option<f64>,
+    /// Replicas that became unstable.
+    pub n_unstable: usize,
 }
 
 /// A molecule whose forces are not finite, so that it has no numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FailedMolecule {
     /// Its name.
@@ -66,7 +71,7 @@ pub struct FailedMolecule {
 }
 
 /// One measure against one feature.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Correlation {
     /// What was measured.
@@ -80,7 +85,7 @@ pub struct Correlation {
 }
 
 /// What `mdet judge map` finds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StructureMap {
     /// Simulated time of a run, ps.
@@ -96,22 +101,27 @@ pub struct StructureMap {
     /// Every molecule, in the order of the file.
     pub molecules: Vec<MappedMolecule>,
     /// Those that have no numbers.
-    #[serde(default)]
     pub failed: Vec<FailedMolecule>,
     /// Every measure against every feature.
     pub correlations: Vec<Correlation>,
 }
 
+/// The measures that are yes or no.
+pub const BROKEN: &str = "bond broken in NVE";
+/// Likewise.
+pub const UNSTABLE: &str = "unstable at 500 K";
+
 type Pick = fn(&MappedMolecule) -> Option<f64>;
 
 /// What is measured, by name.
-pub const MEASURES: [(&str, Pick); 6] = [
+pub const MEASURES: [(&str, Pick); 7] = [
     ("equivariance error", |m| Some(m.equivariance_mev_per_angstrom)),
     ("rounding", |m| Some(m.rounding_mev_per_angstrom)),
     ("λ", |m| Some(m.lambda)),
     ("loop work", |m| m.loop_share),
     ("heating", |m| m.heating_mev_per_atom_per_ps.map(|spread| spread.mean)),
-    ("broken bond", |m| Some(f64::from(u8::from(m.broken_ps.is_some() || m.ended.is_some())))),
+    (BROKEN, |m| Some(f64::from(u8::from(m.broken_ps.is_some() || m.ended.is_some())))),
+    (UNSTABLE, |m| Some(f64::from(u8::from(m.unstable_ps.is_some())))),
 ];
 
 /// The features, by name.
@@ -189,8 +199,10 @@ mod tests {
             heating_mev_per_atom_per_ps: None,
             predicted: None,
             broken_ps: None,
-            n_broken: None,
+            n_broken: 0,
             ended: None,
+            unstable_ps: None,
+            n_unstable: 0,
         }
     }
 

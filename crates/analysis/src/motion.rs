@@ -4,12 +4,13 @@
 //! |---|---|
 //! | RMSD | [`superposition`](mdet_core::superposition), all atoms, from the first frame |
 //! | temperature | 2 K/(k_B g) of the frame's velocities, of all atoms and of each element |
+//! | temperature of modes | (Σ_i √m_i w_i · R v_i)²/k_B in the mean over the normal modes w of a band, R the rotation that brings the frame closest to the reference |
 //! | energies | kinetic from velocities; potential where the trajectory gives it |
 //!
 //! g is 3N − 6 (3N − 5 of two atoms) when the velocities have no translation and rotation, each atom counted with its
 //! own share of that at the first frame that is not linear, and 3N otherwise. The velocities are those of the frames:
 //! under velocity Verlet and all its thermostatted relatives they are too cold by 1 − (ω h)²/4 for a vibration ω and a
-//! timestep h.
+//! timestep h. Temperatures of modes are of a fixed frame: where a molecule changes its shape they mix with its turning.
 //!
 //! Deliberately absent: files, and the removal of an equilibration; the caller knows what to leave out.
 
@@ -17,7 +18,8 @@ use crate::spectra::SpectrumSetting;
 use mdet_core::constants::{BOLTZMANN_IN_EV_PER_K, EV_PER_U_IN_ANGSTROM2_PER_FS2};
 use mdet_core::elements::{mass_u, symbol};
 use mdet_core::rigid::{remove_translation_and_rotation, rigid_degrees_of_freedom, rigid_shares};
-use mdet_core::superposition::rmsd;
+use mdet_core::superposition::{rmsd, superposition};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Share of the kinetic energy below which translation and rotation count as removed.
@@ -53,10 +55,64 @@ pub struct Look {
     pub torsions: Vec<[usize; 4]>,
     /// What the RMSD is from, Å.
     pub reference: Vec<[f64; 3]>,
+    /// Normal modes of the reference whose temperatures are taken; empty where these are not known.
+    pub bands: Vec<Band>,
+}
+
+/// Normal modes of like wavenumber.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Band {
+    /// "up to 500 cm⁻¹", ….
+    name: String,
+    /// Mass-weighted vectors of length one, `[n_atoms]` each.
+    modes: Vec<Vec<[f64; 3]>>,
+}
+
+/// Wavenumbers between bands, cm⁻¹: torsions and skeleton, stretches of single bonds, bends with double bonds, X–H stretches.
+const BAND_EDGES_PER_CM: [f64; 3] = [500.0, 1000.0, 2000.0];
+
+impl Band {
+    /// Modes by wavenumber (cm⁻¹; imaginary ones negative), their displacements `[n_atoms]` not mass-weighted, of any length.
+    ///
+    /// # Panics
+    /// When the numbers of modes or of atoms do not fit.
+    pub fn of_modes(
+        wavenumbers_per_cm: &[f64],
+        displacements: &[Vec<[f64; 3]>],
+        masses_u: &[f64],
+    ) -> Vec<Self> {
+        assert_eq!(wavenumbers_per_cm.len(), displacements.len(), "one displacement of every mode");
+        let [first, second, third] = BAND_EDGES_PER_CM;
+        let names = [
+            format!("up to {first} cm⁻¹"),
+            format!("{first} to {second} cm⁻¹"),
+            format!("{second} to {third} cm⁻¹"),
+            format!("above {third} cm⁻¹"),
+        ];
+        let mut bands = names.map(|name| Self { name, modes: Vec::new() });
+        for (wavenumber, displacement) in wavenumbers_per_cm.iter().zip(displacements) {
+            assert_eq!(displacement.len(), masses_u.len(), "one mass of every atom");
+            let weighted = displacement.iter().zip(masses_u).map(|(d, mass)| d.map(|x| x * mass.sqrt()));
+            let mut mode: Vec<[f64; 3]> = weighted.collect();
+            let length = mode.iter().flatten().map(|x| x * x).sum::<f64>().sqrt();
+            mode.iter_mut().flatten().for_each(|x| *x /= length);
+            bands[BAND_EDGES_PER_CM.partition_point(|edge| edge < wavenumber)].modes.push(mode);
+        }
+        bands.into_iter().filter(|band| !band.modes.is_empty()).collect()
+    }
+
+    /// Twice the mean kinetic energy of its modes over k_B, K: `weighted` is √m v of every atom in the frame of the reference.
+    fn temperature_k(&self, weighted: &[[f64; 3]]) -> f64 {
+        let along = |mode: &Vec<[f64; 3]>| -> f64 {
+            mode.iter().flatten().zip(weighted.iter().flatten()).map(|(w, v)| w * v).sum()
+        };
+        let squares: f64 = self.modes.iter().map(|mode| along(mode).powi(2)).sum();
+        squares / (EV_PER_U_IN_ANGSTROM2_PER_FS2 * BOLTZMANN_IN_EV_PER_K * self.modes.len() as f64)
+    }
 }
 
 /// A quantity that is one number per frame.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scalar {
     /// What it is.
@@ -102,6 +158,17 @@ impl Motion {
                 let name = format!("temperature of {}", symbol(z));
                 scalars.push((named(&name, "K"), temperature(&|number| number == z)));
             }
+            for band in &look.bands {
+                let name = format!("mode temperature, {}", band.name);
+                let frames = self.positions.iter().zip(&self.velocities);
+                let values = frames.map(|(positions, velocities)| {
+                    let mut weighted: Vec<[f64; 3]> =
+                        velocities.iter().zip(&masses_u).map(|(v, m)| v.map(|x| x * m.sqrt())).collect();
+                    superposition(positions, &look.reference).apply(&mut weighted);
+                    band.temperature_k(&weighted)
+                });
+                scalars.push((named(&name, "K"), values.collect()));
+            }
             let kinetic: Vec<f64> = energies.iter().map(|frame| frame.iter().sum()).collect();
             scalars.push((named("kinetic energy", "eV"), kinetic.clone()));
             if !self.potential_ev.is_empty() {
@@ -145,6 +212,8 @@ fn kinetic_energies_ev(velocities: &[[f64; 3]], masses_u: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mdet_core::{Purpose, RandomStream, Rotation};
+    use rand::RngExt;
 
     #[test]
     fn a_molecule_that_starts_linear_has_six_degrees_of_freedom_less_than_its_atoms_and_two_atoms_five() {
@@ -162,5 +231,49 @@ mod tests {
         assert!((degrees(&[8, 6, 8], motion) - 3.0).abs() < 1e-9);
         let nitrogen = vec![vec![[0.0; 3], [1.1, 0.0, 0.0]]; 2];
         assert!((degrees(&[7, 7], nitrogen) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn bands_of_modes_share_the_kinetic_energy_however_the_molecule_lies() {
+        let reference = vec![[0.0, 0.7, 0.0], [0.1, -0.75, 0.0], [0.8, 0.9, 0.4], [-0.8, -0.9, 0.5]];
+        let numbers = vec![8, 8, 1, 1];
+        let masses_u: Vec<f64> = numbers.iter().map(|&z| mass_u(z)).collect();
+        let mut generator = RandomStream { seed: 2, purpose: Purpose::Analysis, replica: 0 }.at_step(0);
+        let mut draw = || {
+            let mut draw = || std::array::from_fn(|_| generator.random_range(-0.02..0.02));
+            let mut velocities: Vec<[f64; 3]> = numbers.iter().map(|_| draw()).collect();
+            remove_translation_and_rotation(&masses_u, &reference, &mut velocities);
+            velocities
+        };
+        // Six vectors of internal motion, each orthogonal to those before in mass-weighted coordinates.
+        let product = |a: &[[f64; 3]], b: &[[f64; 3]]| -> f64 {
+            (0..12).map(|k| masses_u[k / 3] * a[k / 3][k % 3] * b[k / 3][k % 3]).sum()
+        };
+        let mut modes: Vec<Vec<[f64; 3]>> = Vec::new();
+        while modes.len() < 6 {
+            let mut mode = draw();
+            for other in &modes {
+                let share = product(&mode, other) / product(other, other);
+                (0..12).for_each(|k| mode[k / 3][k % 3] -= share * other[k / 3][k % 3]);
+            }
+            modes.push(mode);
+        }
+        let bands = Band::of_modes(&[-30.0, 200.0, 700.0, 1400.0, 3000.0, 3100.0], &modes, &masses_u);
+        let sizes: Vec<usize> = bands.iter().map(|band| band.modes.len()).collect();
+        assert_eq!(sizes, [2, 1, 1, 2]);
+        let (mut positions, mut velocities) = (reference.clone(), draw());
+        let rotation = Rotation::random(
+            &mut RandomStream { seed: 3, purpose: Purpose::Analysis, replica: 0 }.at_step(0),
+        );
+        rotation.apply(&mut positions);
+        rotation.apply(&mut velocities);
+        let motion =
+            Motion { numbers, positions: vec![positions], velocities: vec![velocities], ..Motion::default() };
+        let look = Look { n_blocks: 1, resolution_per_cm: 10.0, torsions: Vec::new(), reference, bands };
+        let scalars = motion.scalars(&look);
+        let value = |name: &str| scalars.iter().find(|(s, _)| s.name == name).unwrap().1[0];
+        let bands =
+            look.bands.iter().map(|b| b.modes.len() as f64 * value(&format!("mode temperature, {}", b.name)));
+        assert!((bands.sum::<f64>() / 6.0 - value("temperature")).abs() < 1e-9 * value("temperature"));
     }
 }

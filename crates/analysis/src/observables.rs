@@ -21,13 +21,14 @@ use crate::blocks::Difference;
 use crate::drift::{ReplicaDrift, Series, slope};
 use crate::statistics::Spread;
 use crate::trajectory::{Named, Observed};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Excess over the noise, in its standard deviations, that counts.
 const EXCESS: f64 = 2.0;
 
 /// One condition in one ensemble.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionErrors {
     /// "f32 + offset", "f32, bias 30 meV/Å", ….
@@ -46,7 +47,7 @@ pub struct ConditionErrors {
 }
 
 /// The conditions in one ensemble, the best first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnsembleErrors {
     /// "NVE" or "NVT, Bussi …".
@@ -55,36 +56,35 @@ pub struct EnsembleErrors {
     pub conditions: Vec<ConditionErrors>,
     /// For each observable.
     pub thresholds: Vec<Threshold>,
-    /// What the noise is of; earlier results were all of blocks.
-    #[serde(default)]
+    /// What the noise is of.
     pub compared: Compared,
 }
 
 /// What is taken as independent where a condition is compared with the best one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Compared {
     /// The blocks of all replicas.
-    #[default]
     Blocks,
     /// Replicas of the same start, one by one.
     Replicas,
 }
 
 /// Where the drift begins to show in an observable, meV per atom and ps.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Threshold {
     /// The observable.
     pub observable: String,
-    /// See the module; `None` if every condition exceeds the noise.
+    /// Largest drift, by size, of a condition whose difference does not exceed the noise by more than two of its standard
+    /// deviations; `None` if every condition's does.
     pub harmless_up_to: Option<f64>,
-    /// See the module; `None` if none does.
+    /// Smallest drift, by size, of a condition whose difference does; `None` if none does.
     pub harmful_from: Option<f64>,
 }
 
 /// What `mdet judge observables` finds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ObservableErrors {
     /// The molecule.

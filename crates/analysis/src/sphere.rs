@@ -3,13 +3,14 @@
 use crate::accuracy::norm;
 use crate::statistics::Spread;
 use mdet_core::Rotation;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const N_HEIGHTS: usize = 10;
 const N_AZIMUTHS: usize = 20;
 
 /// Means over directions, in the unit of the field that holds it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SphereMap {
     /// Rows, evenly spaced in z from −1 to 1.
@@ -33,28 +34,26 @@ impl Default for SphereSums {
     }
 }
 
-impl SphereSums {
-    /// Adds, for every atom with a mean force of at least `min_force`, the error along it at its direction R f̄ in the
-    /// laboratory. Forces in eV/Å and turned back; the map is in meV/Å.
-    pub fn add_errors(
-        &mut self,
-        rotation: &Rotation,
-        forces: &[[f64; 3]],
-        mean: &[[f64; 3]],
-        min_force: f64,
-    ) {
-        for (force, mean) in forces.iter().zip(mean) {
-            let length = norm(mean);
-            if length >= min_force {
-                let mut direction = [mean.map(|x| x / length)];
-                let along: f64 = (0..3).map(|a| (force[a] - mean[a]) * direction[0][a]).sum();
-                rotation.apply(&mut direction);
-                self.add(&direction[0], 1e3 * along);
-            }
-        }
-    }
+/// For every atom with a mean force of at least `min_force` its direction R f̄ in the laboratory and the error along it,
+/// meV/Å. Forces in eV/Å and turned back.
+pub(crate) fn errors_along<'a>(
+    rotation: &'a Rotation,
+    forces: &'a [[f64; 3]],
+    mean: &'a [[f64; 3]],
+    min_force: f64,
+) -> impl Iterator<Item = ([f64; 3], f64)> + 'a {
+    forces.iter().zip(mean).filter_map(move |(force, mean)| {
+        let length = norm(mean);
+        let mut direction = [mean.map(|x| x / length)];
+        let along: f64 = (0..3).map(|a| (force[a] - mean[a]) * direction[0][a]).sum();
+        rotation.apply(&mut direction);
+        (length >= min_force).then_some((direction[0], 1e3 * along))
+    })
+}
 
-    fn add(&mut self, [x, y, z]: &[f64; 3], value: f64) {
+impl SphereSums {
+    /// Adds a value at a direction.
+    pub fn add(&mut self, [x, y, z]: &[f64; 3], value: f64) {
         // The casts saturate at zero; the upper poles fall into the last cell.
         let row = (((z + 1.0) * 0.5 * N_HEIGHTS as f64) as usize).min(N_HEIGHTS - 1);
         let turn = y.atan2(*x) / std::f64::consts::TAU + 0.5;

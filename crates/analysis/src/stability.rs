@@ -8,6 +8,7 @@
 use crate::statistics::Spread;
 use mdet_core::structure::distance;
 use mdet_core::{Structure, bonds};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Departure of a bond that is unstable, Å.
@@ -15,11 +16,15 @@ const MAX_DEPARTURE: f64 = 0.5;
 const N_BINS: usize = 500;
 const MAX_DISTANCE: f64 = 10.0;
 
+/// Bonds with the lengths that samples are held against, Å.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WatchedBonds(Vec<([usize; 2], f64)>);
+
 /// What the reference frames say about a molecule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
-    /// Bonds of the first frame with their mean lengths, Å.
-    bonds: Vec<([usize; 2], f64)>,
+    /// Bonds of the first frame with their mean lengths.
+    bonds: WatchedBonds,
     /// h(r) of all frames.
     distances: PairDistances,
     /// ∫ |h − h'| dr between the even and the odd frames.
@@ -66,7 +71,7 @@ pub struct Watched {
 }
 
 /// What ended a replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Instability {
     /// A bond departed too far from its mean.
@@ -76,7 +81,7 @@ pub enum Instability {
 }
 
 /// One replica's end.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplicaStability {
     /// Simulated time until the first unstable sample, or as far as it was run, ps.
@@ -90,7 +95,7 @@ pub struct ReplicaStability {
 }
 
 /// What `mdet judge stability` finds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stability {
     /// The molecule.
@@ -253,20 +258,34 @@ impl Reference {
         }
         let noise = distances.difference(&odd);
         distances.merge(&odd);
-        let bonds = pairs.into_iter().map(|pair| (pair, mean(pair))).collect();
+        let bonds = WatchedBonds(pairs.into_iter().map(|pair| (pair, mean(pair))).collect());
         Ok(Self { bonds, distances, noise, n_atoms: frames[0].n_atoms(), n_frames: frames.len() })
     }
 
     /// Bonds that are watched.
     pub fn n_bonds(&self) -> usize {
-        self.bonds.len()
+        self.bonds.0.len()
     }
 
     /// Whether a frame (positions in Å) has no bond that departs too far; a distance that is no number does.
     pub fn is_stable(&self, positions: &[[f64; 3]]) -> bool {
-        self.bonds
-            .iter()
-            .all(|&([i, j], length)| (distance(&positions[i], &positions[j]) - length).abs() <= MAX_DEPARTURE)
+        self.bonds.hold(positions)
+    }
+}
+
+impl WatchedBonds {
+    /// Those of a structure, with its own lengths.
+    pub fn of(structure: &Structure) -> Self {
+        let (numbers, positions) = (structure.numbers(), structure.positions());
+        let length = |[i, j]: [usize; 2]| distance(&positions[i], &positions[j]);
+        Self(bonds(numbers, positions).into_iter().map(|pair| (pair, length(pair))).collect())
+    }
+
+    /// Whether none departs by more than 0.5 Å at these positions (Å); a distance that is no number does.
+    pub fn hold(&self, positions: &[[f64; 3]]) -> bool {
+        let departure =
+            |&([i, j], length): &([usize; 2], f64)| distance(&positions[i], &positions[j]) - length;
+        self.0.iter().all(|bond| departure(bond).abs() <= MAX_DEPARTURE)
     }
 }
 

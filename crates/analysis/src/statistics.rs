@@ -6,6 +6,7 @@
 
 use mdet_core::{Purpose, RandomStream};
 use rand::RngExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Draws of a bootstrap: 2.5 % quantiles are then good to a tenth of the interval's half-width.
@@ -18,7 +19,7 @@ pub(crate) const NORMAL_QUANTILE: f64 = 1.959_964;
 const STUDENT_QUANTILES: [f64; 10] = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228];
 
 /// A number with its 95 % interval, in the unit of the field that holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Estimate {
     /// The number.
@@ -28,7 +29,7 @@ pub struct Estimate {
 }
 
 /// Mean and standard deviation of independent values, in the unit of the field that holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spread {
     /// Mean.
@@ -40,7 +41,7 @@ pub struct Spread {
 }
 
 /// Counts of values between edges.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Histogram {
     /// Edges, ascending, one more than counts, in the unit of the field that holds it.

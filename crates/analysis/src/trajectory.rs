@@ -17,6 +17,7 @@ use crate::statistics::Spread;
 use crate::torsions::{dihedral_degrees, torsion_name};
 use mdet_core::elements::symbol;
 use mdet_core::structure::distance;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const DISTANCE_BIN: f64 = 0.05;
@@ -34,12 +35,12 @@ pub struct Observed {
     pub distances: Vec<(String, Blocks)>,
     /// Densities, per degree.
     pub dihedrals: Vec<(String, Blocks)>,
-    /// Means: "temperature", "temperature of C", "RMSD", "kinetic energy", "potential energy".
+    /// Means: "temperature", "temperature of C", "mode temperature, up to 500 cm⁻¹", "RMSD", "kinetic energy", ….
     pub scalars: Vec<(Scalar, Blocks)>,
 }
 
 /// A named curve.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Named<T> {
     /// What it is of.
@@ -49,7 +50,7 @@ pub struct Named<T> {
 }
 
 /// A quantity over time, thinned out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Series {
     /// What it is.
@@ -63,7 +64,7 @@ pub struct Series {
 }
 
 /// What is found of one trajectory.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trajectory {
     /// Where it comes from.
@@ -87,7 +88,7 @@ pub struct Trajectory {
 }
 
 /// What `mdet traj` finds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trajectories {
     /// The molecule.

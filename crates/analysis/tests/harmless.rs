@@ -64,7 +64,7 @@ fn run(
         }
     }
     let reference = start[0].structure.positions().to_vec();
-    let look = Look { n_blocks: 2, resolution_per_cm: 50.0, torsions: vec![], reference };
+    let look = Look { n_blocks: 2, resolution_per_cm: 50.0, torsions: vec![], reference, bands: vec![] };
     let observed = motions.iter().map(|motion| Observed::of(motion, &look)).reduce(|mut all, next| {
         all.extend(next);
         all

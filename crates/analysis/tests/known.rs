@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
-use mdet_analysis::equivariance::{EquivarianceJudge, Orientations, StructureEquivariance, Subject};
+use mdet_analysis::equivariance::{EquivarianceJudge, MAX_L, Orientations, StructureEquivariance, Subject};
 use mdet_analysis::lambda::antisymmetric_share;
 use mdet_analysis::loops::{LoopKind, loop_works};
 use mdet_analysis::sphere::SphereMap;
@@ -93,6 +93,27 @@ fn a_force_of_the_laboratory_is_all_error_at_l_one_and_vanishes_under_kleins_ave
         checked += 1;
     }
     assert!(checked > 150, "{checked}");
+}
+
+#[test]
+fn a_force_of_the_laboratory_is_common_to_all_molecules_at_l_one() {
+    let mut biased = Disturbed::new(morse(), Disturbance::Bias(vec![[0.003, -0.004, 0.012]; 4]));
+    let mut judge = EquivarianceJudge::new(Orientations::new(RotationSet::Icosahedral, 6, false, 3));
+    for (turn, name) in ["a", "b", "c", "c"].into_iter().enumerate() {
+        let mut positions = peroxide().positions().to_vec();
+        positions.iter_mut().for_each(|r| r.rotate_left(turn % 3));
+        positions[3][0] += 0.1 * turn as f64;
+        let structure = Structure::new(vec![8, 8, 1, 1], positions, 0, 1).unwrap();
+        let subject = Subject { name, class: "", inside_domain: None, structure: &structure };
+        judge.add(subject, &mut biased, None).unwrap();
+        // Two structures of c are one molecule.
+        let n_shares = judge.clone().finish().bias_percent_per_l.len();
+        assert_eq!(n_shares, if turn < 2 { 0 } else { MAX_L });
+    }
+    let shares = judge.finish().bias_percent_per_l;
+    // b · n, in every molecule; the group integrates what is up to l = 5 exactly.
+    assert_close(shares[0].value, 100.0, 1e-9);
+    assert!(shares[1..4].iter().all(|share| share.value.abs() < 1e-9), "{shares:?}");
 }
 
 #[test]

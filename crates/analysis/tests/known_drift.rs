@@ -6,6 +6,7 @@
 use mdet_analysis::Spread;
 use mdet_analysis::drift::{ConditionDrift, Series};
 use mdet_analysis::heating::{CurlPairs, kinetic_mev_per_atom_per_ps, uncorrelated_power_ev_per_fs};
+use mdet_analysis::loops::loop_works;
 use mdet_core::constants::{EV_PER_U_IN_ANGSTROM2_PER_FS2, SPEED_OF_LIGHT_IN_CM_PER_FS};
 use mdet_core::elements::mass_u;
 use mdet_core::potentials::{Harmonic, Morse};
@@ -219,4 +220,48 @@ fn a_curl_that_turns_with_the_molecule_does_the_work_that_its_pairs_of_modes_pre
         .map(|(after, before)| (after - before) / (f64::from(N_STEPS) * timestep))
         .collect::<Vec<_>>();
     assert_within_errors(Spread::of(&powers).unwrap(), predicted, 0.1);
+}
+
+#[test]
+fn a_bias_that_has_a_curl_does_the_work_of_a_loop_for_every_turn_and_none_without_net_torque() {
+    const N_STEPS: u32 = 8000;
+    const PERIOD_FS: f64 = 1000.0;
+    let pairs = vec![[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]];
+    let whirling = || {
+        let disturbance = Disturbance::Whirl { size_ev_per_angstrom: 2e-4, pairs: pairs.clone() };
+        Disturbed::new(bound(), disturbance)
+    };
+    let turn = loop_works("", &tetrahedron(), &mut whirling()).unwrap().remove(2);
+    assert_eq!(turn.path, "z");
+    // Energy gained, and the angle turned by about z.
+    let spun = |force_field: &mut dyn ForceField, forces_conserve| {
+        let config = Config { forces_conserve, ..nve(0.5, 0.0, Orientation::AsItLies) };
+        let mut start = Snapshot::start(tetrahedron(), 0, &config).unwrap();
+        let spin = TAU / PERIOD_FS;
+        start.velocities =
+            tetrahedron().positions().iter().map(|r| [-spin * r[1], spin * r[0], 0.0]).collect();
+        let mut simulation = Simulation::resume(vec![start], force_field, config).unwrap();
+        let energy = |simulation: &Simulation<_>| {
+            let frame = simulation.frame(0);
+            frame.observables.kinetic_ev + bound().energy(frame.structure)
+        };
+        let azimuth = |simulation: &Simulation<_>| {
+            let r = simulation.frame(0).structure.positions()[0];
+            f64::atan2(r[1], r[0])
+        };
+        let (before, mut last, mut angle) = (energy(&simulation), azimuth(&simulation), 0.0);
+        for _ in 0..N_STEPS {
+            simulation.step().unwrap();
+            let now = azimuth(&simulation);
+            angle += (now - last).rem_euclid(TAU);
+            last = now;
+        }
+        (1e3 * (energy(&simulation) - before), angle / TAU)
+    };
+    let (gained, turns) = spun(&mut whirling(), Conserved::Momentum);
+    assert!(turns > 4.0, "{turns}");
+    // Spinning stretches the bonds, and with them the work, by a thousandth or two.
+    assert!((gained / (turns * turn.work_mev) - 1.0).abs() < 0.01, "{gained} {turns} {}", turn.work_mev);
+    let (gained, _) = spun(&mut NetForceRemoved::new(whirling()), Conserved::default());
+    assert!(gained.abs() < 0.01 * turn.work_mev, "{gained}");
 }

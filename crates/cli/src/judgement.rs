@@ -75,9 +75,9 @@ impl Judge {
         Ok(NetworkForceField::new(self.model.network()?, self.n_threads)?)
     }
 
-    /// What tells this judgement from another: its command and its model.
+    /// What tells this judgement from another: the meaning of its fields, its command and its model.
     pub fn key(&self) -> Result<String, AnyError> {
-        Ok(format!("{} {}", command_line(), self.model_sha256()?))
+        Ok(format!("{} {} {}", Record::SCHEMA, command_line(), self.model_sha256()?))
     }
 
     /// The model as a force field in a precision: raw forces.

@@ -61,7 +61,7 @@ enum Scale {
     Full,
 }
 
-/// One command: the name of its result, and its words at each scale.
+/// The name of a result, and the command that makes it at each scale; before a semicolon, dynamics that it needs.
 struct Step {
     name: &'static str,
     smoke: &'static str,
@@ -71,7 +71,7 @@ struct Step {
 
 /// The programme. Words in capitals are files; a step with one that was not given is left out, `[…]` alone likewise.
 #[rustfmt::skip]
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "accuracy",
         smoke: "eval MODEL DATA --overwrite --limit 200",
         quick: "eval MODEL DATA --overwrite",
@@ -92,6 +92,17 @@ const STEPS: [Step; 7] = [
         smoke: "judge stability MODEL --reference REFERENCE --time 0.5ps --replicas 2",
         quick: "judge stability MODEL --reference REFERENCE --time 5ps --replicas 3",
         full: "judge stability MODEL --reference REFERENCE --time 300ps --replicas 5" },
+    // As it lies in f32, as users run it, and in f64 with a fresh orientation at every step: do the two differ?
+    Step { name: "trajectories",
+        smoke: "md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 0.8ps -o NVT; \
+            md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 0.8ps --precision f64 --rotation-offset=on --seed 1 -o TURNED; \
+            traj NVT/trajectory.xyz TURNED/trajectory.xyz --blocks 4 --skip 0.2ps",
+        quick: "md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 11ps -o NVT; \
+            md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 11ps --precision f64 --rotation-offset=on --seed 1 -o TURNED; \
+            traj NVT/trajectory.xyz TURNED/trajectory.xyz --skip 1ps",
+        full: "md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 205ps -o NVT; \
+            md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 205ps --precision f64 --rotation-offset=on --seed 1 -o TURNED; \
+            traj NVT/trajectory.xyz TURNED/trajectory.xyz --skip 5ps" },
     Step { name: "observables",
         smoke: "judge observables MODEL ETHANOL --time 0.2ps --equilibration 0.1ps --replicas 2 --bias 100",
         quick: "judge observables MODEL ETHANOL --time 2.5ps --replicas 4 --bias 30,300",
@@ -134,15 +145,15 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Done, AnyError> {
     settle(&args.out, &programme)?;
     let (mut steps, mut left_out) = (Vec::new(), Vec::new());
     for step in &STEPS {
-        match words(step, args) {
-            Some(words) => steps.push((step.name, words)),
-            None => left_out.push(step.name),
+        match commands(step, args) {
+            Ok(commands) => steps.push((step.name, commands)),
+            Err(option) => left_out.push((step.name, option)),
         }
     }
     let stop = interrupt::flag()?;
     let started = Instant::now();
     let (mut results, mut failed) = (Vec::new(), Vec::new());
-    for (index, (name, words)) in steps.iter().enumerate() {
+    for (index, (name, commands)) in steps.iter().enumerate() {
         let result = args.out.join(format!("{name}.json"));
         let place = format!("step {} of {}", index + 1, steps.len());
         // A judgement that was ended half way leaves its state beside what it has found so far.
@@ -152,35 +163,57 @@ pub(crate) fn run(args: &ReproduceArgs) -> Result<Done, AnyError> {
             Record::read(&result)?;
             eprintln!("mdet: {place}: {name}: done before");
         } else {
-            let elapsed = started.elapsed().as_secs_f64();
-            eprintln!("mdet: {place}, after {elapsed:.0} s: mdet {}", words.join(" "));
-            let mut command = Command::new(std::env::current_exe()?);
-            command.args(words).arg("-o").arg(&result);
-            if is_unfinished {
-                command.arg("--resume");
+            let mut succeeded = true;
+            for (index, words) in commands.iter().enumerate() {
+                let result = (index + 1 == commands.len()).then_some((result.as_path(), is_unfinished));
+                let words = completed(words, result, args.threads);
+                let elapsed = started.elapsed().as_secs_f64();
+                eprintln!("mdet: {place}, after {elapsed:.0} s: mdet {}", words.join(" "));
+                succeeded = Command::new(std::env::current_exe()?).args(words).status()?.success();
+                if stop.load(Ordering::Relaxed) {
+                    return Ok(Done::Interrupted);
+                }
+                if !succeeded {
+                    break;
+                }
             }
-            if let Some(threads) = args.threads {
-                command.args(["--threads", &threads.to_string()]);
-            }
-            let status = command.status()?;
-            if stop.load(Ordering::Relaxed) {
-                return Ok(Done::Interrupted);
-            }
-            if !status.success() {
+            if !succeeded {
                 failed.push(*name);
                 continue;
             }
         }
         results.push(result);
     }
-    report(&results, &args.out.join("report.html"))?;
-    if !left_out.is_empty() {
-        println!("left out      {}: needs a file that was not given", left_out.join(", "));
-    }
+    let left_out = left_out.iter().map(|(name, option)| format!("{name}: left out, {option} was not given"));
+    let failures = failed.iter().map(|name| format!("{name}: no result, its command failed"));
+    let missing: Vec<String> = failures.chain(left_out).collect();
+    missing.iter().for_each(|line| println!("{line}"));
+    report(&results, &missing, &args.out.join("report.html"))?;
     match failed.is_empty() {
         true => Ok(Done::Completed),
         false => Err(format!("no result of: {}; the report has the others", failed.join(", ")).into()),
     }
+}
+
+/// The words of a command with where its result goes, if it has one and whether a part of that is there, and with the threads.
+/// Dynamics that has begun goes on, or is found to be done.
+fn completed(words: &[String], result: Option<(&Path, bool)>, threads: Option<u16>) -> Vec<String> {
+    let after = |option: &str| words.iter().skip_while(|word| *word != option).nth(1).cloned();
+    let mut words = match (words[0].as_str(), after("-o"), after("--model")) {
+        ("md", Some(folder), Some(model)) if Path::new(&folder).join("checkpoint.json").exists() => {
+            ["md", "--restart", &folder, "--model", &model].map(String::from).to_vec()
+        }
+        _ => words.to_vec(),
+    };
+    if let Some((result, is_unfinished)) = result {
+        words.extend(["-o".to_string(), result.display().to_string()]);
+        words.extend(is_unfinished.then(|| "--resume".to_string()));
+    }
+    // Trajectories are looked at by one thread.
+    if let Some(threads) = threads.filter(|_| words[0] != "traj") {
+        words.extend(["--threads".to_string(), threads.to_string()]);
+    }
+    words
 }
 
 /// Makes the folder with its molecules, or makes sure that it holds the same programme.
@@ -246,37 +279,48 @@ fn identity(file: &Option<(String, String)>) -> Option<(&str, Option<&str>)> {
     Some((sha256, path.rsplit_once('#').map(|(_, part)| part)))
 }
 
-/// The words of a step; `None` where a file that it needs was not given.
-fn words(step: &Step, args: &ReproduceArgs) -> Option<Vec<String>> {
+/// The words of each command of a step.
+///
+/// # Errors
+/// The option of a file that it needs and that was not given.
+fn commands(step: &Step, args: &ReproduceArgs) -> Result<Vec<Vec<String>>, &'static str> {
     let line = match args.scale {
         Scale::Smoke => step.smoke,
         Scale::Quick => step.quick,
         Scale::Full => step.full,
     };
     let word = |word: &str| {
-        let given = |path: &Option<PathBuf>| Some(path.as_ref()?.display().to_string());
-        let inside = |name: &str| Some(args.out.join(name).display().to_string());
+        let given = |path: &Option<PathBuf>, option| {
+            path.as_ref().map(|path| path.display().to_string()).ok_or(option)
+        };
+        let inside = |name: &str| Ok(args.out.join(name).display().to_string());
         match word {
-            "MODEL" => Some(args.model.display().to_string()),
-            "DATA" => given(&args.data),
-            "REFERENCE" => given(&args.reference),
-            "TRAINING" => given(&args.training),
+            "MODEL" => Ok(args.model.display().to_string()),
+            "DATA" => given(&args.data, "--data"),
+            "REFERENCE" => given(&args.reference, "--reference"),
+            "TRAINING" => given(&args.training, "--training"),
             "MOLECULES" => inside("molecules.xyz"),
             "ETHANOL" => inside("ethanol.xyz"),
             "OCTANE" => inside("octane.xyz"),
             "SERIES" => inside("series.xyz"),
-            word => Some(word.to_string()),
+            "NVT" => inside("nvt"),
+            "TURNED" => inside("nvt-turned"),
+            "NVT/trajectory.xyz" => inside("nvt/trajectory.xyz"),
+            "TURNED/trajectory.xyz" => inside("nvt-turned/trajectory.xyz"),
+            word => Ok(word.to_string()),
         }
     };
-    let (needed, optional) = line.split_once('[').unwrap_or((line, ""));
-    let mut words = needed.split_whitespace().map(word).collect::<Option<Vec<String>>>()?;
-    let optional =
-        optional.trim_end_matches(']').split_whitespace().map(word).collect::<Option<Vec<String>>>();
-    words.extend(optional.unwrap_or_default());
-    Some(words)
+    let words = |line: &str| line.split_whitespace().map(word).collect::<Result<Vec<String>, _>>();
+    let command = |line: &str| {
+        let (needed, optional) = line.split_once('[').unwrap_or((line, ""));
+        let mut command = words(needed)?;
+        command.extend(words(optional.trim_end_matches(']')).unwrap_or_default());
+        Ok(command)
+    };
+    line.split(';').map(command).collect()
 }
 
-fn report(results: &[PathBuf], page: &Path) -> Result<(), AnyError> {
+fn report(results: &[PathBuf], missing: &[String], page: &Path) -> Result<(), AnyError> {
     if results.is_empty() {
         return Err("no step has a result: there is nothing to report".into());
     }
@@ -285,7 +329,7 @@ fn report(results: &[PathBuf], page: &Path) -> Result<(), AnyError> {
         Ok((name, Record::read(path)?))
     };
     let records = results.iter().map(read).collect::<Result<Vec<_>, AnyError>>()?;
-    atomic_write(page, mdet_report::html(&records).as_bytes()).map_err(at(page))?;
+    atomic_write(page, mdet_report::html(&records, missing).as_bytes()).map_err(at(page))?;
     println!("report        {}", page.display());
     Ok(())
 }
@@ -324,6 +368,22 @@ mod tests {
     }
 
     #[test]
+    fn dynamics_that_has_begun_is_restarted_and_a_result_half_found_resumed() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("nvt").display().to_string();
+        let begin = ["md", "a.xyz", "--model", "m", "-o", run.as_str()].map(String::from);
+        assert_eq!(completed(&begin, None, None), begin);
+        std::fs::create_dir(&run).unwrap();
+        std::fs::write(Path::new(&run).join("checkpoint.json"), "").unwrap();
+        let restart = completed(&begin, None, Some(3));
+        assert_eq!(restart, ["md", "--restart", run.as_str(), "--model", "m", "--threads", "3"]);
+        assert!(Cli::try_parse_from(["mdet".to_string()].into_iter().chain(restart)).is_ok());
+        let judge = ["judge", "stability", "m", "--reference", "r"].map(String::from);
+        let resumed = completed(&judge, Some((Path::new("s.json"), true)), None);
+        assert!(resumed.ends_with(&["-o", "s.json", "--resume"].map(String::from)), "{resumed:?}");
+    }
+
+    #[test]
     fn every_step_at_every_scale_is_a_command_and_steps_without_their_files_are_left_out() {
         for (scale, given) in
             [(Scale::Smoke, true), (Scale::Quick, true), (Scale::Full, true), (Scale::Quick, false)]
@@ -338,13 +398,15 @@ mod tests {
                 training: data,
                 threads: None,
             };
-            let steps: Vec<Vec<String>> = STEPS.iter().filter_map(|step| words(step, &args)).collect();
-            assert!(if given { steps.len() == STEPS.len() } else { steps.len() < STEPS.len() });
-            for step in steps {
-                let line = ["mdet".to_string()].into_iter().chain(step.clone());
-                assert!(Cli::try_parse_from(line).is_ok(), "{step:?}");
-                let is_map = step.contains(&"map".to_string());
-                assert!(!is_map || step.contains(&"--training".to_string()) == given, "{step:?}");
+            let steps: Vec<_> = STEPS.iter().map(|step| commands(step, &args)).collect();
+            let missing: Vec<&str> = steps.iter().filter_map(|step| step.clone().err()).collect();
+            assert_eq!(missing, if given { vec![] } else { vec!["--data", "--reference"] });
+            for command in steps.into_iter().flatten().flatten() {
+                let result = (command[0] != "md").then_some((Path::new("result.json"), false));
+                let line = ["mdet".to_string()].into_iter().chain(completed(&command, result, Some(2)));
+                assert!(Cli::try_parse_from(line).is_ok(), "{command:?}");
+                let is_map = command.contains(&"map".to_string());
+                assert!(!is_map || command.contains(&"--training".to_string()) == given, "{command:?}");
             }
         }
     }

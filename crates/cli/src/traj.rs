@@ -81,6 +81,7 @@ pub(crate) fn run(args: &TrajArgs) -> Result<Done, AnyError> {
         resolution_per_cm: resolution(&motions, args),
         torsions: torsions(&first.numbers, &first.positions[0]),
         reference: first.positions[0].clone(),
+        bands: Vec::new(),
     };
     let observed: Vec<Observed> = motions.iter().map(|motion| Observed::of(motion, &look)).collect();
     let trajectories = files.iter().zip(&motions).zip(&observed);
@@ -224,6 +225,7 @@ fn resolution(motions: &[Motion], args: &TrajArgs) -> f64 {
         resolution_per_cm: args.resolution,
         torsions: Vec::new(),
         reference: Vec::new(),
+        bands: Vec::new(),
     };
     let settings = motions.iter().filter_map(|motion| motion.spectrum_setting(&look));
     for (setting, motion) in settings.clone().zip(motions) {

@@ -91,3 +91,21 @@ fn observables_that_were_interrupted_have_no_result_and_go_on_to_the_same() {
     let whole = stdout(mdet(here, &command("b.json")));
     assert_eq!(resumed.replace("a.json", "b.json"), whole);
 }
+
+#[test]
+fn the_schema_of_results_explains_every_field() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_str(&stdout(mdet(folder.path(), &["report", "--schema"]))).unwrap();
+    let definitions = schema["$defs"].as_object().unwrap();
+    assert!(definitions.len() > 40, "{}", definitions.len());
+    for (name, definition) in definitions.iter().chain([(&"Record".to_string(), &schema)]) {
+        let fields = definition["properties"].as_object().into_iter().flatten();
+        let unexplained: Vec<&String> =
+            fields.filter(|(_, field)| !field["description"].is_string()).map(|(field, _)| field).collect();
+        assert!(unexplained.is_empty(), "{name}: {unexplained:?}");
+    }
+    assert!(!schema.to_string().contains("[`"), "links of the source");
+    let both = mdet(folder.path(), &["report", "--schema", "result.json"]);
+    assert_eq!(both.status.code(), Some(2));
+}

@@ -12,8 +12,8 @@ const VIEWER: &str = include_str!("../assets/3Dmol-min.js");
 const VIEW: &str = include_str!("../assets/view.js");
 const LICENCE: &str = include_str!("../assets/3Dmol-LICENSE");
 
-/// The page of these results, in their order.
-pub fn html(records: &[(String, Record)]) -> String {
+/// The page of these results, in their order; `missing` says what was to be judged and has no result, a line each.
+pub fn html(records: &[(String, Record)], missing: &[String]) -> String {
     // Without the folders of the machine it was made on: the whole path stands with each result.
     let mut models: Vec<_> = records
         .iter()
@@ -45,6 +45,9 @@ pub fn html(records: &[(String, Record)]) -> String {
             page,
             "<li class=\"{class}\"><b><a href=\"#s{index}\">{title}</a>{word}</b>{verdict}</li>"
         );
+    }
+    for line in missing {
+        let _ = writeln!(page, "<li><b>Not judged</b>{}</li>", escape(line));
     }
     page += "</ul>\n";
     let rows = paper::rows(records);
@@ -122,4 +125,18 @@ fn provenance(file: &str, record: &Record) -> String {
     add("units", &p.units);
     let command = escape(&p.command);
     format!("<details><summary>How this was made</summary><pre>{command}</pre><dl>{list}</dl></details>\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_judged_stands_on_the_page() {
+        let page = html(&[], &["drift: no result, its <command> failed".to_string()]);
+        assert!(
+            page.contains("<b>Not judged</b>drift: no result, its &lt;command&gt; failed</li>"),
+            "{page}"
+        );
+    }
 }

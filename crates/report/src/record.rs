@@ -1,20 +1,19 @@
 //! A result file: what was found, and everything needed to find it again.
 //!
-//! JSON: `schema` (a number that grows when the meaning of a field changes), `provenance`, and `judgement` with its
-//! `kind` and `result`. Field names end in their unit; without one, a number is a count, a share or an index.
+//! JSON: `schema` (a number that grows when fields change), `provenance`, and `judgement` with its
+//! `kind` and `result`. Field names end in their unit; without one, a number is a count, a share or an index. The types here
+//! and in mdet-analysis are what [`Record::schema`] says.
 
 use mdet_analysis::equivariance::MAX_L;
 use mdet_analysis::map::StructureMap;
 use mdet_analysis::observables::ObservableErrors;
 use mdet_analysis::{Accuracy, Drift, Equivariance, Lambda, Stability, Trajectories};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The present meaning of the fields.
-const SCHEMA: u32 = 2;
-
 /// How a result came about.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
     /// The command line that made it.
@@ -40,7 +39,7 @@ pub struct Provenance {
 }
 
 /// What was found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "result", rename_all = "kebab-case")]
 pub enum Judgement {
     /// `mdet eval`.
@@ -62,7 +61,7 @@ pub enum Judgement {
 }
 
 /// A molecule or a trajectory to look at.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct View {
     /// What it shows.
@@ -72,10 +71,11 @@ pub struct View {
 }
 
 /// A result file's content.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Version of the fields' meaning.
+    /// Version of the fields; 3 here.
+    #[schemars(extend("const" = Record::SCHEMA))]
     pub schema: u32,
     /// How it came about.
     pub provenance: Provenance,
@@ -118,7 +118,7 @@ pub enum RecordError {
         found: usize,
     },
     /// Its fields mean something else.
-    #[error("{}: made by another version of mdet (schema {found}, this one reads {SCHEMA}): make it again", path.display())]
+    #[error("{}: made by another version of mdet (schema {found}, this one reads {}): make it again", path.display(), Record::SCHEMA)]
     Schema {
         /// The file.
         path: PathBuf,
@@ -134,9 +134,17 @@ struct Version {
 }
 
 impl Record {
+    /// The present version of the fields.
+    pub const SCHEMA: u32 = 3;
+
     /// A record of the present schema.
     pub fn new(provenance: Provenance, judgement: Judgement, view: Option<View>) -> Self {
-        Self { schema: SCHEMA, provenance, judgement, view }
+        Self { schema: Self::SCHEMA, provenance, judgement, view }
+    }
+
+    /// JSON schema (draft 2020-12) of a result file.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
     }
 
     /// The file's content: indented JSON.
@@ -158,7 +166,9 @@ impl Record {
         };
         // First of all: another schema's fields need not be readable.
         match serde_json::from_str::<Version>(&text) {
-            Ok(Version { schema: found }) if found != SCHEMA => Err(RecordError::Schema { path, found }),
+            Ok(Version { schema: found }) if found != Self::SCHEMA => {
+                Err(RecordError::Schema { path, found })
+            }
             _ => match serde_json::from_str::<Self>(&text) {
                 Err(source) => Err(RecordError::Json { path, source }),
                 Ok(record) => match record.judgement.miscounted() {

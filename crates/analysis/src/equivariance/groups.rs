@@ -1,11 +1,12 @@
 //! Equivariance over many structures: quartiles by domain, size and class.
 
-use super::StructureEquivariance;
+use super::{SinglePrecision, StructureEquivariance};
 use crate::statistics::quantile;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Quartiles over the structures of a group: a quarter, a half, three quarters of them lie below.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GroupEquivariance {
     /// What they have in common.
@@ -14,8 +15,13 @@ pub struct GroupEquivariance {
     pub n_structures: usize,
     /// Equivariance error in f64, meV/Å.
     pub error_quartiles_mev_per_angstrom: [f64; 3],
-    /// Rounding error of f32, meV/Å; `None` where f32 was not computed.
+    /// Spread of the f32 forces over orientations, equivariance and rounding together, meV/Å; `None` where f32 was not
+    /// computed.
+    pub single_quartiles_mev_per_angstrom: Option<[f64; 3]>,
+    /// Rounding error of f32, meV/Å; likewise.
     pub rounding_quartiles_mev_per_angstrom: Option<[f64; 3]>,
+    /// Mean angle to the mean force in f64, degrees, of the structures that have one; `None` if none has.
+    pub angle_quartiles_degrees: Option<[f64; 3]>,
 }
 
 /// Upper ends of the classes of size, atoms.
@@ -56,15 +62,20 @@ fn group(name: String, members: &[StructureEquivariance]) -> GroupEquivariance {
         values.sort_by(f64::total_cmp);
         [0.25, 0.5, 0.75].map(|q| quantile(&values, q).unwrap_or(f64::NAN))
     };
-    let rounding: Option<Vec<f64>> =
-        members.iter().map(|s| Some(s.single?.rounding_mev_per_angstrom.mean)).collect();
+    let single = |value: fn(&SinglePrecision) -> f64| {
+        let values: Option<Vec<f64>> = members.iter().map(|s| s.single.as_ref().map(value)).collect();
+        values.filter(|values| !values.is_empty()).map(quartiles)
+    };
+    let angles: Vec<f64> = members.iter().filter_map(|s| s.angle_degrees).collect();
     GroupEquivariance {
         name,
         n_structures: members.len(),
         error_quartiles_mev_per_angstrom: quartiles(
             members.iter().map(|s| s.error_mev_per_angstrom.mean).collect(),
         ),
-        rounding_quartiles_mev_per_angstrom: rounding.filter(|r| !r.is_empty()).map(quartiles),
+        single_quartiles_mev_per_angstrom: single(|s| s.error_mev_per_angstrom.mean),
+        rounding_quartiles_mev_per_angstrom: single(|s| s.rounding_mev_per_angstrom.mean),
+        angle_quartiles_degrees: (!angles.is_empty()).then(|| quartiles(angles)),
     }
 }
 
@@ -102,5 +113,6 @@ mod tests {
         );
         assert_eq!(found[0].error_quartiles_mev_per_angstrom, [2.0, 3.0, 6.0]);
         assert_eq!(found[1].rounding_quartiles_mev_per_angstrom, None);
+        assert_eq!(found[1].angle_quartiles_degrees, None);
     }
 }

@@ -105,9 +105,16 @@ fn print(found: &Equivariance) {
     }
     if found.n_bases < MIN_BASES {
         println!("share of the squared error per angular momentum: from {MIN_BASES} bases on");
-        return;
+    } else {
+        let shares = (0..found.structures[0].share_per_l.len())
+            .map(|l| format!("l={} {:.1} %", l + 1, 100.0 * mean(&|k| found.structures[k].share_per_l[l])));
+        println!("share of the squared error: {}", shares.collect::<Vec<_>>().join(", "));
     }
-    let shares = (0..found.structures[0].share_per_l.len())
-        .map(|l| format!("l={} {:.1} %", l + 1, 100.0 * mean(&|k| found.structures[k].share_per_l[l])));
-    println!("share of the squared error: {}", shares.collect::<Vec<_>>().join(", "));
+    if !found.bias_percent_per_l.is_empty() {
+        let common = (1..).zip(&found.bias_percent_per_l).map(|(l, share)| format!("l={l} {share:.1} %"));
+        println!(
+            "of the error along the force, common to all molecules: {}",
+            common.collect::<Vec<_>>().join(", ")
+        );
+    }
 }

@@ -13,15 +13,19 @@ use mdet_analysis::features::{Features, Surroundings};
 use mdet_analysis::lambda::antisymmetric_share;
 use mdet_analysis::loops::{LoopKind, loop_works};
 use mdet_analysis::map::{FailedMolecule, MappedMolecule, StructureMap, correlations};
-use mdet_core::{ForceFieldError, ForceJacobian, RotationSet};
+use mdet_analysis::stability::WatchedBonds;
+use mdet_core::{ForceFieldError, ForceJacobian, NetForceRemoved, RotationSet, Structure};
 use mdet_data::{ReadOptions, Reader};
-use mdet_md::{Orientation, SimulationError};
+use mdet_md::{
+    Config, Conserved, Ensemble, Orientation, Simulation, SimulationError, Snapshot, StartingVelocities,
+};
 use mdet_report::Judgement;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Equivariance, λ, loop work and heating in NVE (f64, turned anew at every step) of every molecule of a file.
+/// Equivariance, λ, loop work, heating in NVE (f64, turned anew at every step) and stability in NVT (500 K, Nosé–Hoover) of
+/// every molecule of a file.
 ///
 /// Each measure is held against structural features: size, branching, ring strain, polarity, unsaturation, distance from
 /// the training data (--training: share of atoms in surroundings that it does not have), being outside of the model's
@@ -47,13 +51,13 @@ pub(crate) struct MapArgs {
     /// Judge molecules that the model was not trained for (elements, charges, multiplicities) too, and mark them.
     #[arg(long)]
     force: bool,
-    /// Simulated time of a run; a bare number is in ps.
+    /// Simulated time of a run, NVE and NVT alike; a bare number is in ps.
     #[arg(long, default_value = "1 ps", value_parser = units::duration_in_fs)]
     time: f64,
     /// Time step; a bare number is in fs.
     #[arg(long, default_value = "0.5 fs", value_parser = units::time_in_fs)]
     timestep: f64,
-    /// Temperature of the starting velocities; a bare number is in K.
+    /// Temperature of the starting velocities in NVE; a bare number is in K.
     #[arg(long, default_value = "300 K", value_parser = units::temperature_in_k)]
     temperature: f64,
     /// Replicas of every molecule.
@@ -66,6 +70,9 @@ pub(crate) struct MapArgs {
     #[arg(long, value_name = "N", default_value_t = 32)]
     curl_up_to: usize,
 }
+
+/// Time between samples of NVT, fs.
+const SAMPLE_FS: f64 = 50.0;
 
 pub(crate) fn run(args: &MapArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "map", &args.data)?;
@@ -165,7 +172,7 @@ fn surroundings(path: &Path, options: ReadOptions) -> Result<Surroundings, AnyEr
     for record in Reader::open(path, options)? {
         let record = record?;
         let (numbers, positions) = (record.numbers, record.positions);
-        training.add(&mdet_core::Structure::new(numbers, positions, record.charge, record.multiplicity)?);
+        training.add(&Structure::new(numbers, positions, record.charge, record.multiplicity)?);
     }
     Ok(training)
 }
@@ -205,6 +212,7 @@ fn molecule(
     };
     let Some(outcome) = nve::run(&plan, &condition, judge, stop, |_, _| ())? else { return Ok(None) };
     let broken_ps: Vec<f64> = outcome.broken_ps.into_iter().flatten().collect();
+    let Some(unstable_ps) = unstable_ps(args, structure, judge, stop)? else { return Ok(None) };
     let single = equivariance.single.map_or(f64::NAN, |single| single.rounding_mev_per_angstrom.mean);
     Ok(Some(MappedMolecule {
         name: item.molecule.clone(),
@@ -219,9 +227,56 @@ fn molecule(
         heating_mev_per_atom_per_ps: outcome.drift.heating_mev_per_atom_per_ps,
         predicted: outcome.drift.predicted,
         broken_ps: broken_ps.iter().copied().min_by(f64::total_cmp),
-        n_broken: Some(broken_ps.len()),
+        n_broken: broken_ps.len(),
         ended: outcome.drift.ended,
+        unstable_ps: unstable_ps.iter().copied().min_by(f64::total_cmp),
+        n_unstable: unstable_ps.len(),
     }))
+}
+
+/// When replicas become unstable in NVT, ps, of those that do; `None` when `stop` was raised.
+fn unstable_ps(
+    args: &MapArgs,
+    structure: &Structure,
+    judge: &Judge,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<f64>>, AnyError> {
+    let config = Config {
+        ensemble: Ensemble::NvtNoseHoover { temperature_k: 500.0, time_constant_fs: 10.0 },
+        timestep_fs: args.timestep,
+        initial_temperature_k: 500.0,
+        starting_velocities: StartingVelocities::Drawn,
+        orientation: Orientation::AsItLies,
+        forces_conserve: Conserved::default(),
+        seed: judge.seed,
+    };
+    let bonds = WatchedBonds::of(structure);
+    let n_steps = (args.time / args.timestep).round() as u64;
+    let between_samples = (SAMPLE_FS / args.timestep).round().max(1.0) as u64;
+    let mut force_field = NetForceRemoved::new(judge.single()?);
+    let mut unstable_ps = Vec::new();
+    // One by one, so that one whose forces are not finite ends no other.
+    for replica in 0..args.replicas {
+        let start = Snapshot::start(structure.clone(), replica, &config)?;
+        let mut simulation = Simulation::resume(vec![start], &mut force_field, config)?;
+        while simulation.step_number() < n_steps {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            let stepped = simulation.step();
+            let step = simulation.step_number();
+            let is_sample = step.is_multiple_of(between_samples) || step == n_steps;
+            let unstable_step = match stepped {
+                Ok(()) if is_sample && !bonds.hold(simulation.frame(0).structure.positions()) => step,
+                Ok(()) => continue,
+                Err(SimulationError::NonFiniteForce { step, .. }) => step,
+                Err(error) => return Err(error.into()),
+            };
+            unstable_ps.push(unstable_step as f64 * args.timestep * 1e-3);
+            break;
+        }
+    }
+    Ok(Some(unstable_ps))
 }
 
 fn equivariance(args: &MapArgs, item: &Labelled, judge: &Judge) -> Result<StructureEquivariance, AnyError> {
@@ -234,16 +289,25 @@ fn equivariance(args: &MapArgs, item: &Labelled, judge: &Judge) -> Result<Struct
 
 fn print(map: &StructureMap) {
     println!(
-        "{:<24} {:>5} {:>12} {:>8} {:>9} {:>24} {:>10} {:>8}",
-        "molecule", "atoms", "E_eq meV/Å", "λ", "loops %", "heating meV/atom/ps", "predicted", "broken"
+        "{:<24} {:>5} {:>12} {:>8} {:>9} {:>24} {:>10} {:>8} {:>8}",
+        "molecule",
+        "atoms",
+        "E_eq meV/Å",
+        "λ",
+        "loops %",
+        "heating meV/atom/ps",
+        "predicted",
+        "broken",
+        "unstable"
     );
     for m in &map.molecules {
         let heating = m.heating_mev_per_atom_per_ps.map_or("–".into(), |h| format!("{h:+.2}"));
         let predicted =
             m.predicted.map_or("–".into(), |p| format!("{:+.2}", p.middle_mev_per_atom_per_ps()));
-        let broken = m.broken_ps.map_or("–".into(), |ps| format!("{ps:.2} ps"));
+        let [broken, unstable] =
+            [m.broken_ps, m.unstable_ps].map(|ps| ps.map_or("–".into(), |ps| format!("{ps:.2} ps")));
         println!(
-            "{:<24} {:>5} {:>12.2} {:>8.4} {:>9.2} {heating:>24} {predicted:>10} {broken:>8}{}",
+            "{:<24} {:>5} {:>12.2} {:>8.4} {:>9.2} {heating:>24} {predicted:>10} {broken:>8} {unstable:>8}{}",
             m.name.chars().take(24).collect::<String>(),
             m.features.atoms,
             m.equivariance_mev_per_angstrom,

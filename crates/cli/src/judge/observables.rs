@@ -8,13 +8,15 @@ use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt, units};
 use clap::Args;
 use mdet_analysis::drift::Series;
-use mdet_analysis::motion::{Look, Motion};
+use mdet_analysis::motion::{Band, Look, Motion};
 use mdet_analysis::observables::{ConditionRun, DriftOf, EnsembleErrors, ObservableErrors, ReplicaRun};
 use mdet_analysis::torsions::torsions;
 use mdet_analysis::trajectory::Observed;
 use mdet_core::disturbed::{Disturbance, Disturbed};
+use mdet_core::elements::mass_u;
 use mdet_core::rigid::remove_net_force_and_torque;
-use mdet_core::{ForceField, FrameAveraged, NetForceRemoved, RotationSet, Structure, bonds};
+use mdet_core::{ForceField, ForceJacobian, FrameAveraged, NetForceRemoved, RotationSet, Structure, bonds};
+use mdet_md::normal_modes::normal_modes;
 use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
 use mdet_report::Judgement;
 use serde::{Deserialize, Serialize};
@@ -29,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// molecule lies and, for the largest, turned. All start from the same positions and velocities, equilibrated at the
 /// temperature; NVT is Bussi's thermostat with the same noise. For every condition: the drift (NVE: slope of the kinetic
 /// energy; NVT: heat that the thermostat takes away; meV per atom and ps), and how far density of states, pair
-/// distances, dihedrals, RMSD and the temperatures of the elements differ from the best condition's, beside what noise
+/// distances, dihedrals, RMSD and the temperatures of the elements and of the normal modes by wavenumber differ from the best condition's, beside what noise
 /// alone would make of it. The threshold of an observable lies between the largest drift that does not show (difference
 /// within two standard deviations of the noise) and the smallest that does. Definitions: docs/judging.md.
 ///
@@ -91,9 +93,10 @@ pub(crate) fn run(args: &ObservablesArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "observables", &args.data)?;
     judge.note_input(&args.data)?;
     let item = labelled::read(&args.data, args.judge.read.options())?.swap_remove(0);
-    let plan = args.plan(&item.structure, judge.seed)?;
+    let mut plan = args.plan(&item.structure, judge.seed)?;
     let conditions = args.conditions();
     labelled::inside_domain(&judge.model.card, std::slice::from_ref(&item));
+    plan.look.bands = bands(&item.structure, &judge)?;
     let stop = interrupt::flag()?;
     let ensembles = plan.ensembles();
     let jobs: Vec<_> = ensembles.iter().flat_map(|e| conditions.iter().map(move |c| (e, c))).collect();
@@ -144,6 +147,14 @@ pub(crate) fn run(args: &ObservablesArgs) -> Result<Done, AnyError> {
     Ok(done)
 }
 
+/// The normal modes of the structure, as it lies.
+fn bands(structure: &Structure, judge: &Judge) -> Result<Vec<Band>, AnyError> {
+    let masses_u: Vec<f64> = structure.numbers().iter().map(|&number| mass_u(number)).collect();
+    let jacobian = judge.double()?.jacobian(structure)?;
+    let modes = normal_modes(&jacobian, &masses_u, structure.positions());
+    Ok(Band::of_modes(&modes.wavenumbers_per_cm, &modes.displacements, &masses_u))
+}
+
 impl ObservablesArgs {
     fn plan(&self, structure: &Structure, seed: u64) -> Result<Plan, AnyError> {
         let every = (SAMPLE_FS / self.timestep).round().max(1.0);
@@ -165,6 +176,7 @@ impl ObservablesArgs {
                 resolution_per_cm: self.resolution,
                 torsions: torsions(structure.numbers(), structure.positions()),
                 reference: structure.positions().to_vec(),
+                bands: Vec::new(),
             },
             bonds: bonds(structure.numbers(), structure.positions()),
             structure: structure.clone(),

@@ -2,9 +2,9 @@
 
 use super::{Section, plots, table};
 use crate::plot::{Axis, Plot, short};
-use mdet_analysis::equivariance::{MIN_BASES, StructureEquivariance};
+use mdet_analysis::equivariance::{MIN_BASES, SinglePrecision, StructureEquivariance};
 use mdet_analysis::sphere::SphereMap;
-use mdet_analysis::{Equivariance, Spread};
+use mdet_analysis::{Equivariance, Estimate, Spread};
 
 pub(super) fn section(found: &Equivariance) -> Section {
     let (outside, inside): (Vec<_>, Vec<_>) =
@@ -32,7 +32,8 @@ pub(super) fn section(found: &Equivariance) -> Section {
         }
     );
     let rows = found.structures.iter().take(40).map(|s| {
-        let rounding = s.single.map_or("–".into(), |single| short(single.rounding_mev_per_angstrom.mean));
+        let single = |value: fn(&SinglePrecision) -> String| s.single.as_ref().map_or("–".into(), value);
+        let angle = |angle: Option<f64>| angle.map_or("–".into(), |angle| format!("{angle:.3}"));
         let inside = s.inside_domain.map_or("?", |inside| if inside { "inside" } else { "outside" });
         vec![
             s.name.clone(),
@@ -40,9 +41,12 @@ pub(super) fn section(found: &Equivariance) -> Section {
             inside.into(),
             format!("{:.0}", s.force_mev_per_angstrom),
             format!("{:.3}", s.error_mev_per_angstrom),
-            rounding,
+            single(|single| format!("{:.3}", single.error_mev_per_angstrom.mean)),
+            single(|single| short(single.rounding_mev_per_angstrom.mean)),
             format!("{:.2}", s.magnitude_mev_per_angstrom),
-            s.angle_degrees.map_or("–".into(), |angle| format!("{angle:.3}")),
+            single(|single| format!("{:.2}", single.magnitude_mev_per_angstrom)),
+            angle(s.angle_degrees),
+            angle(s.single.and_then(|single| single.angle_degrees)),
         ]
     });
     let head = [
@@ -51,9 +55,12 @@ pub(super) fn section(found: &Equivariance) -> Section {
         "training domain",
         "mean |F| meV/Å",
         "error f64 meV/Å",
+        "f32",
         "rounding f32 meV/Å",
-        "sd of |F| meV/Å",
-        "angle °",
+        "sd of |F| f64 meV/Å",
+        "f32",
+        "angle f64 °",
+        "f32",
     ];
     let mut body = table(&head, rows);
     if found.structures.len() > 40 {
@@ -84,6 +91,7 @@ pub(super) fn section(found: &Equivariance) -> Section {
         averaging.figure("Error of frame averages (the 4 and 12 are the tetrahedron's groups, the 60 the 600-cell's; up to five structures)."),
         per_l(&shares, found.n_bases),
         sphere(&found.bias_map_mev_per_angstrom),
+        bias_per_l(&found.bias_percent_per_l),
         by_size(found),
     ]);
     Section { title: "Rotational symmetry".into(), good: Some(good), verdict, body }
@@ -110,19 +118,45 @@ fn per_l(shares: &[f64], n_bases: usize) -> String {
     ))
 }
 
+/// What all molecules have in common of the error along the force.
+fn bias_per_l(shares: &[Estimate]) -> String {
+    let ends = |share: &Estimate| share.interval.unwrap_or([share.value; 2]);
+    if shares.is_empty() {
+        return String::new();
+    }
+    let points = shares.iter().zip(1..).map(|(share, l)| {
+        let [low, high] = ends(share);
+        (f64::from(l), share.value, low, high)
+    });
+    let all: f64 = shares.iter().map(|share| share.value).sum();
+    Plot::new(
+        Axis::over("angular momentum l", [0.6, 8.4]),
+        Axis::over("share of squared error along the force / %", shares.iter().flat_map(ends).chain([0.0])),
+    )
+    .points(0, "", points)
+    .figure(&format!(
+        "Of the squared error along the force, what is the same function of the force's direction for all molecules: {all:.1} % in all; bars are 95 % intervals over molecules."
+    ))
+}
+
 fn groups(found: &Equivariance) -> String {
     let quartiles =
         |[low, median, high]: [f64; 3]| format!("{} ({} – {})", short(median), short(low), short(high));
     let rows = found.groups.iter().map(|g| {
-        let rounding = g.rounding_quartiles_mev_per_angstrom.map_or("–".into(), quartiles);
+        let or_none = |of: Option<[f64; 3]>| of.map_or("–".into(), quartiles);
         vec![
             g.name.clone(),
             g.n_structures.to_string(),
             quartiles(g.error_quartiles_mev_per_angstrom),
-            rounding,
+            or_none(g.single_quartiles_mev_per_angstrom),
+            or_none(g.rounding_quartiles_mev_per_angstrom),
+            or_none(g.angle_quartiles_degrees),
         ]
     });
-    table(&["", "structures", "error f64 meV/Å", "rounding f32 meV/Å"], rows)
+    table(
+        &["", "structures", "error f64 meV/Å", "error f32 meV/Å", "rounding f32 meV/Å", "angle f64 °"],
+        rows,
+    )
 }
 
 /// Errors of every structure by its size, f32's rounding beside f64's error.

@@ -3,7 +3,7 @@
 use super::drift::Compared;
 use super::{Section, held};
 use crate::plot::{escape, short};
-use mdet_analysis::map::{FEATURES, MEASURES, MappedMolecule, StructureMap};
+use mdet_analysis::map::{BROKEN, FEATURES, MEASURES, MappedMolecule, StructureMap, UNSTABLE};
 use std::fmt::Write;
 
 /// The runs that have a measured and a predicted heating.
@@ -20,8 +20,8 @@ pub(crate) fn compared(found: &StructureMap) -> Vec<Compared> {
 
 pub(super) fn section(found: &StructureMap) -> Section {
     let n = found.molecules.len() + found.failed.len();
-    let broken = found.molecules.iter().filter(|m| m.broken_ps.is_some() || m.ended.is_some());
-    let n_failed = broken.count() + found.failed.len();
+    let fails = |m: &&MappedMolecule| m.broken_ps.is_some() || m.ended.is_some() || m.unstable_ps.is_some();
+    let n_failed = found.molecules.iter().filter(fails).count() + found.failed.len();
     let strongest = |measure: &str| {
         let of_measure = found.correlations.iter().filter(|c| c.measure == measure);
         let resolved = of_measure.filter_map(|c| {
@@ -36,14 +36,14 @@ pub(super) fn section(found: &StructureMap) -> Section {
             })
     };
     let verdict = format!(
-        "Of {n} molecules {n_failed} broke a bond or failed within {} ps of NVE. What goes together most (Spearman's rank correlation, 95 % interval): {}; {}; {}.",
+        "Of {n} molecules {n_failed} broke a bond or failed within {} ps of NVE, or of NVT at 500 K. What goes together most (Spearman's rank correlation, 95 % interval): {}; {}; {}.",
         short(found.planned_ps),
         strongest("equivariance error"),
         strongest("λ"),
         strongest("heating")
     );
     let mut body = format!(
-        "<p class=\"soft\">Every molecule in f64, forces turned anew at every step, {} replicas from {} K; {} molecules left out. Shades are ranks among the molecules: the darker, the worse.</p>",
+        "<p class=\"soft\">NVE of every molecule in f64, forces turned anew at every step, {} replicas from {} K; NVT (Nosé–Hoover, 500 K, τ = 10 fs) in f32, as it lies, unstable where a bond departs by more than 0.5 Å from its starting length; {} molecules left out. Shades are ranks among the molecules: the darker, the worse.</p>",
         found.n_replicas, found.starting_temperature_k, found.n_left_out
     );
     for failed in &found.failed {
@@ -116,7 +116,7 @@ fn by_series(found: &StructureMap) -> String {
             own.sort_by(f64::total_cmp);
             out += &match mdet_analysis::statistics::quantile(&own, 0.5) {
                 None => "<td>–</td>".to_string(),
-                Some(_) if *measure == "broken bond" => {
+                Some(_) if [BROKEN, UNSTABLE].contains(measure) => {
                     let n = own.iter().sum::<f64>();
                     cell(&format!("{n:.0} of {}", own.len()), n / own.len() as f64)
                 }
@@ -141,7 +141,8 @@ fn molecules(found: &StructureMap) -> String {
         "loop work",
         "heating meV/atom/ps",
         "predicted",
-        "broken",
+        "broken in NVE",
+        "unstable at 500 K",
     ]);
     let all = values(found);
     for m in &found.molecules {
@@ -164,9 +165,12 @@ fn molecules(found: &StructureMap) -> String {
         let heating = m.heating_mev_per_atom_per_ps.map_or("–".into(), |h| format!("{h:.2}"));
         out += &shaded(4, &|_| heating.clone());
         let predicted = m.predicted.map_or("–".into(), |p| short(p.middle_mev_per_atom_per_ps()));
-        let of_replicas = m.n_broken.map_or(String::new(), |n| format!(", {n} of {}", found.n_replicas));
-        let broken = m.broken_ps.map_or(String::new(), |ps| format!("{ps:.2} ps{of_replicas}"));
-        let _ = writeln!(out, "<td>{}</td><td>{}</td></tr>", predicted, m.ended.as_ref().unwrap_or(&broken));
+        let first = |ps: Option<f64>, n: usize| {
+            ps.map_or(String::new(), |ps| format!("{ps:.2} ps, {n} of {}", found.n_replicas))
+        };
+        let (broken, unstable) = (first(m.broken_ps, m.n_broken), first(m.unstable_ps, m.n_unstable));
+        let broken = m.ended.as_ref().unwrap_or(&broken);
+        let _ = writeln!(out, "<td>{predicted}</td><td>{broken}</td><td>{unstable}</td></tr>");
     }
     out + "</table></div>\n"
 }

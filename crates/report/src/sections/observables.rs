@@ -74,9 +74,8 @@ fn of_ensemble(ensemble: &EnsembleErrors) -> String {
         ]
     });
     let head = ["condition", "drift meV/atom/ps", "added error, rms meV/Å", "mean T K", "shows in"];
-    // Earlier results have the drifts of runs that ended early too, which were compared in nothing.
-    let drifts = ensemble.conditions.iter().filter(|c| c.ended.is_none());
-    let drifts: Vec<Spread> = drifts.filter_map(|c| c.drift_mev_per_atom_per_ps).collect();
+    let drifts: Vec<Spread> =
+        ensemble.conditions.iter().filter_map(|c| c.drift_mev_per_atom_per_ps).collect();
     let number = |value: Option<f64>| {
         let drift = drifts.iter().find(|drift| Some(drift.mean.abs()) == value);
         drift.map_or("none".into(), with_error)
@@ -86,10 +85,11 @@ fn of_ensemble(ensemble: &EnsembleErrors) -> String {
         .iter()
         .map(|t| vec![t.observable.clone(), number(t.harmless_up_to), number(t.harmful_from)]);
     let heads = ["observable", "largest drift that is hidden", "smallest that shows, meV/atom/ps"];
-    let kinds: [(&str, &str, &str); 3] = [
+    let kinds: [(&str, &str, &str); 4] = [
         ("spectrum", "∫|a − b|", "Error of the vibrational density of states"),
         ("dihedral", "∫|a − b|", "Error of the dihedral distributions"),
         ("temperature of", "|a − b| / K", "Error of the temperatures of the elements"),
+        ("mode temperature", "|a − b| / K", "Error of the temperatures of normal modes by wavenumber"),
     ];
     let figures = kinds.iter().filter_map(|&(kind, unit, caption)| curve(ensemble, kind, unit, caption));
     let compared = match ensemble.compared {
