@@ -5,8 +5,7 @@ use crate::model_choice::ModelArgs;
 use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt, units};
 use clap::{Args, ValueEnum};
-use mdet_core::force_field::check_finite;
-use mdet_core::{ForceField, NetForceRemoved, Structure, atomic_write};
+use mdet_core::{ForceField, ForceFieldError, NetForceRemoved, Structure, atomic_write};
 use mdet_data::{FrameView, write_frame};
 use mdet_md::optimise::Optimiser;
 use std::path::PathBuf;
@@ -16,7 +15,7 @@ use std::sync::atomic::Ordering;
 ///
 /// The model gives no energy, so that there is no line search: steps are limited to 0.2 Å per atom, and L-BFGS drops
 /// its memory where forces grow. All frames are optimised, as one batch. The last geometries are written also when
-/// some did not converge; the exit code is then 1.
+/// some did not converge; the exit code is then 1. A frame whose forces are not finite ends at the geometry before.
 ///
 /// Example: mdet opt guess.xyz -o minimum.xyz --max-force 0.005
 #[derive(Args)]
@@ -54,9 +53,31 @@ enum Method {
 struct Descent {
     structure: Structure,
     optimiser: Optimiser,
+    /// Where the forces are of, Å.
+    positions: Vec<[f64; 3]>,
     forces: Vec<[f64; 3]>,
+    /// The longest of the forces; infinite before there are any.
     largest: f64,
     n_steps: u64,
+    /// The atom whose force was not finite after the last step, which was taken back.
+    not_finite: Option<usize>,
+}
+
+impl Descent {
+    /// Back to where the forces were finite.
+    fn fail(&mut self, atom: usize) {
+        self.structure.positions_mut().copy_from_slice(&self.positions);
+        self.not_finite = Some(atom);
+    }
+
+    /// The forces after a step, or before all.
+    fn take(&mut self, forces: &[[f64; 3]], step: u64) {
+        let length = |f: &[f64; 3]| f.iter().map(|x| x * x).sum::<f64>().sqrt();
+        self.positions.copy_from_slice(self.structure.positions());
+        self.forces.copy_from_slice(forces);
+        self.largest = forces.iter().map(length).fold(0.0, f64::max);
+        self.n_steps = step;
+    }
 }
 
 pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
@@ -74,9 +95,11 @@ pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
             Method::Lbfgs => Optimiser::lbfgs(),
             Method::Fire => Optimiser::fire(),
         },
+        positions: structure.positions().to_vec(),
         forces: vec![[0.0; 3]; structure.n_atoms()],
         largest: f64::INFINITY,
         n_steps: 0,
+        not_finite: None,
     };
     let mut descents: Vec<Descent> = frames.iter().map(|(_, structure)| descent(structure)).collect();
     let interrupted = descend(args, &mut force_field, &mut descents)?;
@@ -84,7 +107,8 @@ pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
     for ((frame, _), descent) in frames.iter().zip(&descents) {
         let view = FrameView {
             positions: descent.structure.positions(),
-            forces: Some(&descent.forces),
+            // Not those of a given geometry that has none.
+            forces: Some(descent.forces.as_slice()).filter(|_| descent.largest.is_finite()),
             // What the file says of velocities and energy belongs to the old geometry.
             velocities: None,
             energy_ev: None,
@@ -96,10 +120,15 @@ pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
     }
     atomic_write(&args.out, &bytes).map_err(at(&args.out))?;
     let open = descents.iter().filter(|descent| descent.largest > args.max_force).count();
-    for (index, descent) in descents.iter().enumerate() {
+    for (index, descent) in (1..).zip(&descents) {
         let verdict = if descent.largest > args.max_force { "NOT converged" } else { "converged" };
         let (n_steps, largest) = (descent.n_steps, descent.largest);
-        println!("frame {}: {verdict}, {n_steps} steps, largest force {largest:.5} eV/Å", index + 1);
+        match descent.not_finite {
+            None => println!("frame {index}: {verdict}, {n_steps} steps, largest force {largest:.5} eV/Å"),
+            Some(atom) => println!(
+                "frame {index}: NOT converged: after {n_steps} steps the next led to a force on atom {atom} that is not finite"
+            ),
+        }
     }
     match (interrupted, open) {
         (true, _) => Ok(Done::Interrupted),
@@ -121,7 +150,7 @@ fn descend(
     let mut progress = Progress::new(args.max_steps);
     for step in 0..=args.max_steps {
         let mut open: Vec<&mut Descent> =
-            descents.iter_mut().filter(|d| d.largest > args.max_force).collect();
+            descents.iter_mut().filter(|d| d.largest > args.max_force && d.not_finite.is_none()).collect();
         // The first forces are always computed, and no step is left without: what is written belongs together.
         if open.is_empty() || (step > 0 && stop.load(Ordering::Relaxed)) {
             break;
@@ -129,24 +158,83 @@ fn descend(
         if step > 0 {
             for descent in &mut open {
                 descent.optimiser.step(descent.structure.positions_mut(), &descent.forces);
-                descent.n_steps += 1;
             }
         }
-        let batch: Vec<Structure> = open.iter().map(|descent| descent.structure.clone()).collect();
-        let mut forces = vec![[0.0; 3]; batch.iter().map(Structure::n_atoms).sum()];
-        force_field.forces(&batch, &mut forces)?;
-        check_finite(&batch, &forces)?;
+        let forces = finite_forces(force_field, &mut open)?;
         let mut rest = forces.as_slice();
         for descent in &mut open {
             let (own, others) = rest.split_at(descent.forces.len());
             rest = others;
-            descent.forces.copy_from_slice(own);
-            descent.largest =
-                own.iter().map(|f| f.iter().map(|x| x * x).sum::<f64>()).fold(0.0, f64::max).sqrt();
+            descent.take(own, step);
         }
         let largest = open.iter().map(|descent| descent.largest).fold(0.0, f64::max);
         progress.at(step, || format!("{} open, largest force {largest:.4} eV/Å", open.len()));
     }
     progress.finish();
     Ok(stop.load(Ordering::Relaxed))
+}
+
+/// The forces of all that have finite ones; the others take their step back and are left out of `open`.
+fn finite_forces(
+    force_field: &mut impl ForceField,
+    open: &mut Vec<&mut Descent>,
+) -> Result<Vec<[f64; 3]>, AnyError> {
+    while !open.is_empty() {
+        let batch: Vec<Structure> = open.iter().map(|descent| descent.structure.clone()).collect();
+        let mut forces = vec![[0.0; 3]; batch.iter().map(Structure::n_atoms).sum()];
+        match force_field.forces(&batch, &mut forces) {
+            Ok(()) => return Ok(forces),
+            Err(ForceFieldError::NonFinite { structure, atom }) => open.remove(structure).fail(atom),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mdet_core::force_field::check_finite;
+
+    /// A spring to x = 0 for each of two atoms, whose force is no number below x = 0.5 for oxygen.
+    struct Cliff;
+
+    impl ForceField for Cliff {
+        fn forces(&mut self, batch: &[Structure], forces: &mut [[f64; 3]]) -> Result<(), ForceFieldError> {
+            let atoms = batch.iter().flat_map(|s| s.numbers().iter().zip(s.positions()));
+            for ((&z, r), force) in atoms.zip(&mut *forces) {
+                *force = [if z == 8 && r[0] < 0.5 { f64::NAN } else { -5.0 * r[0] }, 0.0, 0.0];
+            }
+            check_finite(batch, forces)
+        }
+    }
+
+    #[test]
+    fn a_force_that_is_not_finite_ends_its_own_frame_at_the_geometry_before() {
+        use clap::Parser;
+        let words = ["mdet", "opt", "a.xyz", "-o", "b.xyz", "--max-steps", "200"];
+        let crate::Verb::Opt(args) = crate::Cli::try_parse_from(words).unwrap().verb else { panic!() };
+        let descent = |number, x| {
+            let structure =
+                Structure::new(vec![number; 2], vec![[x, 0.0, 0.0], [x, 2.0, 0.0]], 0, 1).unwrap();
+            Descent {
+                optimiser: Optimiser::lbfgs(),
+                positions: structure.positions().to_vec(),
+                forces: vec![[0.0; 3]; 2],
+                largest: f64::INFINITY,
+                n_steps: 0,
+                not_finite: None,
+                structure,
+            }
+        };
+        let mut descents = [descent(6, 1.0), descent(8, 1.0), descent(8, 0.1)];
+        descend(&args, &mut Cliff, &mut descents).unwrap();
+        let [whole, fallen, wrong] = descents;
+        assert!(whole.largest <= args.max_force && whole.not_finite.is_none());
+        let x = fallen.structure.positions()[0][0];
+        assert!(fallen.not_finite == Some(0) && fallen.n_steps > 0 && (0.5..1.0).contains(&x), "{x}");
+        assert_eq!(fallen.forces[0][0], -5.0 * x);
+        assert_eq!((wrong.not_finite, wrong.n_steps, wrong.largest), (Some(0), 0, f64::INFINITY));
+        assert_eq!(wrong.structure.positions()[0][0], 0.1);
+    }
 }

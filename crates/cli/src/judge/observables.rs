@@ -412,13 +412,13 @@ fn print(found: &ObservableErrors) {
             }
         }
         println!(
-            "{:<34} {:>24} {:>24}",
+            "{:<38} {:>24} {:>24}",
             "threshold, |drift| meV/atom/ps", "largest that is hidden", "smallest that shows"
         );
         for threshold in &ensemble.thresholds {
             let number = |value: Option<f64>| value.map_or("none".into(), |value| format!("{value:.3}"));
             let (hidden, shows) = (number(threshold.harmless_up_to), number(threshold.harmful_from));
-            println!("{:<34} {hidden:>24} {shows:>24}", threshold.observable);
+            println!("{:<38} {hidden:>24} {shows:>24}", threshold.observable);
         }
     }
     println!("spectrum error: ∫|a − b|, in brackets that of noise alone");

@@ -1,6 +1,6 @@
 //! What the report says of trajectories: spectrum, distributions and series, two of them over each other.
 
-use super::{Section, plots, table};
+use super::{SHORT_PS, Section, plots, table};
 use crate::plot::{Axis, Plot, short};
 use mdet_analysis::blocks::{Curve, Difference};
 use mdet_analysis::trajectory::{Named, Series, Trajectories, Trajectory};
@@ -18,6 +18,9 @@ pub(super) fn section(found: &Trajectories) -> Section {
         let real = |d: &&Named<Difference>| d.value.excess().is_some_and(|excess| excess > REAL);
         let real: Vec<&str> = found.differences.iter().filter(real).map(|d| d.name.as_str()).collect();
         verdict += &match real[..] {
+            _ if found.trajectories.iter().any(|t| time(t) < SHORT_PS) => format!(
+                " Below {SHORT_PS} ps they cannot be told apart: their blocks are too short to be independent."
+            ),
             [] => format!(
                 " The two do not differ beyond their noise in any of {} quantities.",
                 found.differences.len()
