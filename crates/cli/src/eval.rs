@@ -53,7 +53,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Done, AnyError> {
     if let Some(item) = items.iter().find(|item| item.forces.is_none()) {
         return Err(format!("{}: expected reference forces, found none", item.place).into());
     }
-    let inside = labelled::inside_domain(&judge.model.card, &items);
+    let inside = labelled::inside_domain(&judge.cards, &items);
     let raw: Box<dyn ForceField> = match args.precision {
         Precision::F32 => Box::new(judge.single()?),
         Precision::F64 => Box::new(judge.double()?),

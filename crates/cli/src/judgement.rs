@@ -2,13 +2,13 @@
 
 use crate::data::ReadArgs;
 use crate::input::{at, check_output};
-use crate::model_choice::{Precision, load};
+use crate::model_choice::{Precision, load_committee};
 use crate::{AnyError, Done};
 use clap::Args;
 use mdet_core::atomic_write;
-use mdet_core::{ForceField, Structure, elements};
+use mdet_core::{Committee, ForceField, Structure, elements};
 use mdet_data::split::PartOfSplit;
-use mdet_model::{Model, NetworkForceField};
+use mdet_model::{Card, Model, NetworkForceField};
 use mdet_report::{Judgement, Provenance, Record, View};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -21,7 +21,7 @@ const UNITS: &str = "Å, fs, eV, u, K, e; intervals are 95 %";
 /// Options of every judgement.
 #[derive(Args, Clone)]
 pub(crate) struct JudgeArgs {
-    /// Model file, or `built-in`.
+    /// Model file, or `built-in`; several with commas between them are a committee, whose mean force is judged.
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Result file, JSON for `mdet report` [default: the judgement's name and that of the data].
@@ -42,7 +42,9 @@ pub(crate) struct JudgeArgs {
 
 /// A judgement under way.
 pub(crate) struct Judge {
-    pub model: Model,
+    models: Vec<Model>,
+    /// What is said of each model.
+    pub cards: Vec<Card>,
     /// The result file.
     pub out: PathBuf,
     pub seed: u64,
@@ -59,20 +61,24 @@ impl Judge {
     /// `kind` and `data` name the result file where the user does not.
     pub fn start(args: &JudgeArgs, kind: &str, data: &Path) -> Result<Self, AnyError> {
         let out = result_file(args.out.as_ref(), args.overwrite, kind, data)?;
-        let (model, model_name) = load(Some(&args.model))?;
+        let (models, names): (Vec<Model>, Vec<String>) = load_committee(&args.model)?.into_iter().unzip();
+        let cards = models.iter().map(|model| model.card.clone()).collect();
+        let model_name = names.join(",");
         let n_threads = args.threads.map_or(0, usize::from);
         let (inputs, view, started) = (Vec::new(), None, Instant::now());
-        Ok(Self { model, out, seed: args.seed, model_name, n_threads, inputs, view, started })
+        Ok(Self { models, cards, out, seed: args.seed, model_name, n_threads, inputs, view, started })
     }
 
     /// The model as a force field in f32: raw forces.
-    pub fn single(&self) -> Result<NetworkForceField<f32>, AnyError> {
-        Ok(NetworkForceField::new(self.model.network()?, self.n_threads)?)
+    pub fn single(&self) -> Result<Committee<NetworkForceField<f32>>, AnyError> {
+        let member = |model: &Model| Ok(NetworkForceField::new(model.network()?, self.n_threads)?);
+        Ok(Committee { members: self.models.iter().map(member).collect::<Result<_, AnyError>>()? })
     }
 
     /// The model as a force field in f64: raw forces.
-    pub fn double(&self) -> Result<NetworkForceField<f64>, AnyError> {
-        Ok(NetworkForceField::new(self.model.network()?, self.n_threads)?)
+    pub fn double(&self) -> Result<Committee<NetworkForceField<f64>>, AnyError> {
+        let member = |model: &Model| Ok(NetworkForceField::new(model.network()?, self.n_threads)?);
+        Ok(Committee { members: self.models.iter().map(member).collect::<Result<_, AnyError>>()? })
     }
 
     /// What tells this judgement from another: the meaning of its fields, its command and its model.
@@ -88,9 +94,10 @@ impl Judge {
         })
     }
 
-    /// SHA-256 of the model's file.
+    /// SHA-256 of the model's file, or of each member's of a committee with commas between them.
     pub fn model_sha256(&self) -> Result<String, AnyError> {
-        Ok(hex(&Sha256::digest(self.model.to_bytes()?)))
+        let hash = |model: &Model| Ok(hex(&Sha256::digest(model.to_bytes()?)));
+        Ok(self.models.iter().map(hash).collect::<Result<Vec<_>, AnyError>>()?.join(","))
     }
 
     /// The files read so far, with their SHA-256.
@@ -112,13 +119,16 @@ impl Judge {
     /// Writes the result file and says where it is.
     pub fn finish(self, judgement: Judgement) -> Result<Done, AnyError> {
         let model_sha256 = self.model_sha256()?;
+        let mut trained_on: Vec<&str> = self.cards.iter().map(|card| card.trained_on.as_str()).collect();
+        trained_on.dedup();
+        let trained_on = trained_on.join("; ");
         let provenance = Provenance {
             command: command_line(),
             mdet_version: env!("CARGO_PKG_VERSION").to_string(),
             machine: machine(),
             model: self.model_name,
             model_sha256,
-            trained_on: self.model.card.trained_on.clone(),
+            trained_on,
             inputs: self.inputs,
             seed: self.seed,
             seconds: self.started.elapsed().as_secs_f64(),

@@ -43,10 +43,10 @@ pub(crate) fn read(path: &Path, options: ReadOptions) -> Result<Vec<Labelled>, A
     }
 }
 
-/// Whether each structure is like what the model was trained on, with a warning of those that are not; `None` where the
-/// model does not say.
-pub(crate) fn inside_domain(card: &Card, items: &[Labelled]) -> Vec<Option<bool>> {
-    let why: Vec<Option<String>> = items.iter().map(|item| outside(card, item)).collect();
+/// Whether each structure is like what the model, or every member of a committee, was trained on, with a warning of those
+/// that are not; `None` where that is not said.
+pub(crate) fn inside_domain(cards: &[Card], items: &[Labelled]) -> Vec<Option<bool>> {
+    let why: Vec<Option<String>> = items.iter().map(|item| outside(cards, item)).collect();
     let mut outside = items.iter().zip(&why).filter_map(|(item, why)| Some((&item.molecule, why.as_ref()?)));
     if let Some((molecule, why)) = outside.next() {
         let more = match outside.count() {
@@ -55,21 +55,23 @@ pub(crate) fn inside_domain(card: &Card, items: &[Labelled]) -> Vec<Option<bool>
         };
         eprintln!("mdet: warning: {molecule}: {why}{more}");
     }
-    why.iter().map(|why| card.domain.is_some().then_some(why.is_none())).collect()
+    let is_known = cards.iter().all(|card| card.domain.is_some());
+    why.iter().map(|why| (is_known || why.is_some()).then_some(why.is_none())).collect()
 }
 
 /// What of a molecule the model never saw, size apart.
-pub(crate) fn foreign(card: &Card, item: &Labelled) -> Option<String> {
-    card.domain.as_ref()?.check(&item.structure).err().map(|outside| outside.to_string())
+pub(crate) fn foreign(cards: &[Card], item: &Labelled) -> Option<String> {
+    let domains = cards.iter().filter_map(|card| card.domain.as_ref());
+    domains.filter_map(|domain| domain.check(&item.structure).err()).map(|outside| outside.to_string()).next()
 }
 
 /// Why a molecule is outside of the domain, its size included.
-pub(crate) fn outside(card: &Card, item: &Labelled) -> Option<String> {
-    let largest = card.domain.as_ref()?.max_atoms;
+pub(crate) fn outside(cards: &[Card], item: &Labelled) -> Option<String> {
+    let largest = cards.iter().filter_map(|card| Some(card.domain.as_ref()?.max_atoms)).min();
     let n_atoms = item.structure.n_atoms();
-    foreign(card, item).or_else(|| {
-        (n_atoms > largest)
-            .then(|| format!("{n_atoms} atoms: the model was trained on molecules of up to {largest}"))
+    foreign(cards, item).or_else(|| {
+        let largest = largest.filter(|&largest| n_atoms > largest)?;
+        Some(format!("{n_atoms} atoms: the model was trained on molecules of up to {largest}"))
     })
 }
 

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use mdet_core::{ForceField, ForceJacobian};
 use mdet_model::{Model, NetworkForceField};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What names the built-in model where a file is asked for.
 pub(crate) const BUILT_IN: &str = "built-in";
@@ -76,6 +76,15 @@ impl ModelArgs {
             Precision::F64 => Box::new(NetworkForceField::<f64>::new(model.network()?, n_threads)?),
         })
     }
+}
+
+/// The models of a committee, separated by commas, each with the file it came from; mostly one.
+pub(crate) fn load_committee(paths: &Path) -> Result<Vec<(Model, String)>, AnyError> {
+    let text = paths.to_string_lossy();
+    if !text.contains(',') || paths.exists() {
+        return Ok(vec![load(Some(&paths.to_path_buf()))?]);
+    }
+    text.split(',').map(|path| load(Some(&PathBuf::from(path)))).collect()
 }
 
 /// A model file; the built-in model without one, and by its name.

@@ -109,3 +109,20 @@ fn the_schema_of_results_explains_every_field() {
     let both = mdet(folder.path(), &["report", "--schema", "result.json"]);
     assert_eq!(both.status.code(), Some(2));
 }
+
+#[test]
+fn a_committee_of_one_model_twice_is_judged_as_that_model() {
+    let water = "3\n\nO 0.0 0.0 0.12\nH 0.0 0.76 -0.47\nH 0.0 -0.76 -0.47\n";
+    let folder = folder_with("water.xyz", water);
+    let judged = |model: &str, out: &str| -> serde_json::Value {
+        stdout(mdet(folder.path(), &["judge", "lambda", model, "water.xyz", "-o", out]));
+        serde_json::from_slice(&std::fs::read(folder.path().join(out)).unwrap()).unwrap()
+    };
+    let (one, two) = (judged("built-in", "one.json"), judged("built-in,built-in", "two.json"));
+    assert_eq!(one["judgement"], two["judgement"]);
+    let hash = one["provenance"]["model_sha256"].as_str().unwrap();
+    assert_eq!(two["provenance"]["model_sha256"], format!("{hash},{hash}"));
+    assert_eq!(two["provenance"]["trained_on"], one["provenance"]["trained_on"]);
+    let missing = mdet(folder.path(), &["judge", "lambda", "built-in,no.safetensors", "water.xyz"]);
+    assert!(stderr(missing).contains("no.safetensors"));
+}

@@ -23,7 +23,7 @@ pub enum ForceFieldError {
 /// Wrappers stack in one order, from the outside in:
 /// 1. [`NetForceRemoved`](crate::NetForceRemoved): last on the forces, so that what the user sees has no net force;
 /// 2. [`FrameAveraged`](crate::FrameAveraged): the mean over a set of rotations;
-/// 3. a committee's mean over its members;
+/// 3. the mean over a [`Committee`](crate::Committee)'s members;
 /// 4. the network or the potential.
 ///
 /// The removal is linear in the forces and turns with the molecule, so outside of 2 and 3 it is done once. The random

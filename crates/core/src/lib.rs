@@ -4,6 +4,7 @@
 
 mod atomic_write;
 pub mod bonds;
+mod committee;
 pub mod constants;
 pub mod disturbed;
 pub mod electron_configuration;
@@ -23,6 +24,7 @@ pub mod superposition;
 
 pub use atomic_write::atomic_write;
 pub use bonds::{ReferenceBonds, bonds};
+pub use committee::Committee;
 pub use disturbed::{Disturbance, Disturbed};
 pub use electron_configuration::electron_configuration;
 pub use force_field::{ForceField, ForceFieldError};

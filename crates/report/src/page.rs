@@ -15,11 +15,12 @@ const LICENCE: &str = include_str!("../assets/3Dmol-LICENSE");
 /// The page of these results, in their order; `missing` says what was to be judged and has no result, a line each.
 pub fn html(records: &[(String, Record)], missing: &[String]) -> String {
     // Without the folders of the machine it was made on: the whole path stands with each result.
-    let mut models: Vec<_> = records
-        .iter()
-        .filter_map(|(_, record)| Path::new(&record.provenance.model).file_name())
-        .map(|name| name.to_string_lossy())
-        .collect();
+    let names = |(_, record): &(String, Record)| {
+        let members = record.provenance.model.split(',').filter_map(|member| Path::new(member).file_name());
+        members.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    let mut models: Vec<String> =
+        records.iter().map(names).filter(|names| !names.is_empty()).map(|n| n.join(" + ")).collect();
     models.dedup();
     let question = match models[..] {
         [] => "What do the trajectories show?".to_string(),

@@ -22,9 +22,9 @@ pub struct Provenance {
     pub mdet_version: String,
     /// Target and processor features the program ran on.
     pub machine: String,
-    /// Name or file of the model.
+    /// Name or file of the model; of a committee of all members, with commas between them.
     pub model: String,
-    /// SHA-256 of the model's file, hexadecimal.
+    /// SHA-256 of the model's file, hexadecimal; of a committee of every member's, with commas between them.
     pub model_sha256: String,
     /// What the model was trained on, by its card.
     pub trained_on: String,

@@ -95,7 +95,7 @@ pub(crate) fn run(args: &ObservablesArgs) -> Result<Done, AnyError> {
     let item = labelled::read(&args.data, args.judge.read.options())?.swap_remove(0);
     let mut plan = args.plan(&item.structure, judge.seed)?;
     let conditions = args.conditions();
-    labelled::inside_domain(&judge.model.card, std::slice::from_ref(&item));
+    labelled::inside_domain(&judge.cards, std::slice::from_ref(&item));
     plan.look.bands = bands(&item.structure, &judge)?;
     let stop = interrupt::flag()?;
     let ensembles = plan.ensembles();
