@@ -112,8 +112,7 @@ fn the_schema_of_results_explains_every_field() {
 
 #[test]
 fn a_committee_of_one_model_twice_is_judged_as_that_model() {
-    let water = "3\n\nO 0.0 0.0 0.12\nH 0.0 0.76 -0.47\nH 0.0 -0.76 -0.47\n";
-    let folder = folder_with("water.xyz", water);
+    let folder = folder_with("water.xyz", WATER);
     let judged = |model: &str, out: &str| -> serde_json::Value {
         stdout(mdet(folder.path(), &["judge", "lambda", model, "water.xyz", "-o", out]));
         serde_json::from_slice(&std::fs::read(folder.path().join(out)).unwrap()).unwrap()
