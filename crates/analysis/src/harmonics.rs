@@ -113,6 +113,7 @@ fn harmonics(&[x, y, z]: &[f64; 3]) -> [f64; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::statistics::Spread;
     use mdet_core::{Purpose, RandomStream, Rotation};
     use rand::RngExt;
     use rand_distr::StandardNormal;
@@ -179,6 +180,7 @@ mod tests {
     #[test]
     fn the_interval_holds_the_share_also_where_sizes_differ() {
         // The same z in all, and as large an error at random directions as chance has it.
+        let (mut values, mut half_widths) = (Vec::new(), 0.0);
         let covered = (0..100).filter(|&seed| {
             let stream = RandomStream { seed, purpose: Purpose::Analysis, replica: 1 };
             let molecules: Vec<DirectionMeans> = (0..30)
@@ -192,11 +194,16 @@ mod tests {
                 .collect();
             // ⟨size²⟩ = exp(2 · 0.6²).
             let expected = 100.0 / 3.0 / (1.0 / 3.0 + (2.0 * 0.36_f64).exp());
-            let [low, high] = common_percent(molecules.iter())[0].interval.unwrap();
+            let found = common_percent(molecules.iter())[0];
+            let [low, high] = found.interval.unwrap();
+            values.push(found.value);
+            half_widths += 0.5 * (high - low) / 100.0;
             (low..=high).contains(&expected)
         });
         // 95 of 100, the jackknife of a ratio of skewed values somewhat fewer.
         let covered = covered.count();
         assert!(covered >= 85, "{covered}");
+        let scatter = Spread::of(&values).unwrap().standard_deviation;
+        assert!((half_widths / (2.0 * scatter) - 1.0).abs() < 0.3, "{half_widths} {scatter}");
     }
 }

@@ -54,10 +54,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Done, AnyError> {
         return Err(format!("{}: expected reference forces, found none", item.place).into());
     }
     let inside = labelled::inside_domain(&judge.cards, &items);
-    let raw: Box<dyn ForceField> = match args.precision {
-        Precision::F32 => Box::new(judge.single()?),
-        Precision::F64 => Box::new(judge.double()?),
-    };
+    let raw = judge.force_field(args.precision)?;
     let force_field: Box<dyn ForceField> = if args.raw { raw } else { Box::new(NetForceRemoved::new(raw)) };
     let Some(predicted) = predict(force_field, &items)? else { return Ok(Done::Interrupted) };
     let samples: Vec<Sample<'_>> = items

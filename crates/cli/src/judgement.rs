@@ -8,6 +8,7 @@ use clap::Args;
 use mdet_core::atomic_write;
 use mdet_core::{Committee, ForceField, Structure, elements};
 use mdet_data::split::PartOfSplit;
+use mdet_kernels::Real;
 use mdet_model::{Card, Model, NetworkForceField};
 use mdet_report::{Judgement, Provenance, Record, View};
 use sha2::{Digest, Sha256};
@@ -71,19 +72,32 @@ impl Judge {
 
     /// The model as a force field in f32: raw forces.
     pub fn single(&self) -> Result<Committee<NetworkForceField<f32>>, AnyError> {
-        let member = |model: &Model| Ok(NetworkForceField::new(model.network()?, self.n_threads)?);
-        Ok(Committee { members: self.models.iter().map(member).collect::<Result<_, AnyError>>()? })
+        self.committee()
     }
 
     /// The model as a force field in f64: raw forces.
     pub fn double(&self) -> Result<Committee<NetworkForceField<f64>>, AnyError> {
+        self.committee()
+    }
+
+    fn committee<T: Real>(&self) -> Result<Committee<NetworkForceField<T>>, AnyError> {
         let member = |model: &Model| Ok(NetworkForceField::new(model.network()?, self.n_threads)?);
         Ok(Committee { members: self.models.iter().map(member).collect::<Result<_, AnyError>>()? })
     }
 
-    /// What tells this judgement from another: the meaning of its fields, its command and its model.
+    /// What tells this judgement from another: its fields, command and model.
     pub fn key(&self) -> Result<String, AnyError> {
-        Ok(format!("{} {} {}", Record::SCHEMA, command_line(), self.model_sha256()?))
+        // Neither threads nor the result's place change what is found.
+        let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
+        let mut kept = Vec::new();
+        while let Some(word) = words.next() {
+            match word.split_once('=').map_or((word.as_str(), false), |(option, _)| (option, true)) {
+                ("--threads" | "-o" | "--out", false) => drop(words.next()),
+                ("--threads" | "--out" | "--overwrite", _) => {}
+                _ => kept.push(word),
+            }
+        }
+        Ok(format!("{} {} {}", Record::SCHEMA, kept.join(" "), self.model_sha256()?))
     }
 
     /// The model as a force field in a precision: raw forces.
@@ -120,6 +134,7 @@ impl Judge {
     pub fn finish(self, judgement: Judgement) -> Result<Done, AnyError> {
         let model_sha256 = self.model_sha256()?;
         let mut trained_on: Vec<&str> = self.cards.iter().map(|card| card.trained_on.as_str()).collect();
+        trained_on.sort_unstable();
         trained_on.dedup();
         let trained_on = trained_on.join("; ");
         let provenance = Provenance {

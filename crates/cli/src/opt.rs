@@ -9,13 +9,14 @@ use mdet_core::{ForceField, ForceFieldError, NetForceRemoved, Structure, atomic_
 use mdet_data::{FrameView, write_frame};
 use mdet_md::optimise::Optimiser;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Optimise the geometry of every frame of an XYZ file until the largest force on an atom is small.
 ///
 /// The model gives no energy, so that there is no line search: steps are limited to 0.2 Å per atom, and L-BFGS drops
 /// its memory where forces grow. All frames are optimised, as one batch. The last geometries are written also when
-/// some did not converge; the exit code is then 1. A frame whose forces are not finite ends at the geometry before.
+/// some did not converge; the exit code is then 1. A frame whose forces are not finite ends at the geometry before, or
+/// as it was given, then without forces.
 ///
 /// Example: mdet opt guess.xyz -o minimum.xyz --max-force 0.005
 #[derive(Args)]
@@ -102,7 +103,9 @@ pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
         not_finite: None,
     };
     let mut descents: Vec<Descent> = frames.iter().map(|(_, structure)| descent(structure)).collect();
-    let interrupted = descend(args, &mut force_field, &mut descents)?;
+    let stop = interrupt::flag()?;
+    descend(args, &mut force_field, &mut descents, &stop)?;
+    let interrupted = stop.load(Ordering::Relaxed);
     let mut bytes = Vec::new();
     for ((frame, _), descent) in frames.iter().zip(&descents) {
         let view = FrameView {
@@ -125,28 +128,31 @@ pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
         let (n_steps, largest) = (descent.n_steps, descent.largest);
         match descent.not_finite {
             None => println!("frame {index}: {verdict}, {n_steps} steps, largest force {largest:.5} eV/Å"),
-            Some(atom) => println!(
-                "frame {index}: NOT converged: after {n_steps} steps the next led to a force on atom {atom} that is not finite"
-            ),
+            Some(atom) => {
+                let place = match largest.is_finite() {
+                    true => format!("step {}, which is taken back", n_steps + 1),
+                    false => "the given geometry, which is written without forces".to_string(),
+                };
+                println!(
+                    "frame {index}: NOT converged, the force on atom {atom} (from 0) is not finite at {place}"
+                );
+            }
         }
     }
     match (interrupted, open) {
         (true, _) => Ok(Done::Interrupted),
         (false, 0) => Ok(Done::Completed),
-        (false, open) => {
-            Err(format!("{open} of {} frames did not converge in {} steps", descents.len(), args.max_steps)
-                .into())
-        }
+        (false, open) => Err(format!("{open} of {} frames did not converge", descents.len()).into()),
     }
 }
 
-/// Steps until all have converged or the steps are used up; true when Ctrl-C ended it.
+/// Steps until all have converged, the steps are used up, or `stop` is raised.
 fn descend(
     args: &OptArgs,
     force_field: &mut impl ForceField,
     descents: &mut [Descent],
-) -> Result<bool, AnyError> {
-    let stop = interrupt::flag()?;
+    stop: &AtomicBool,
+) -> Result<(), AnyError> {
     let mut progress = Progress::new(args.max_steps);
     for step in 0..=args.max_steps {
         let mut open: Vec<&mut Descent> =
@@ -171,7 +177,7 @@ fn descend(
         progress.at(step, || format!("{} open, largest force {largest:.4} eV/Å", open.len()));
     }
     progress.finish();
-    Ok(stop.load(Ordering::Relaxed))
+    Ok(())
 }
 
 /// The forces of all that have finite ones; the others take their step back and are left out of `open`.
@@ -228,7 +234,7 @@ mod tests {
             }
         };
         let mut descents = [descent(6, 1.0), descent(8, 1.0), descent(8, 0.1)];
-        descend(&args, &mut Cliff, &mut descents).unwrap();
+        descend(&args, &mut Cliff, &mut descents, &AtomicBool::new(false)).unwrap();
         let [whole, fallen, wrong] = descents;
         assert!(whole.largest <= args.max_force && whole.not_finite.is_none());
         let x = fallen.structure.positions()[0][0];

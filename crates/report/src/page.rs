@@ -16,7 +16,10 @@ const LICENCE: &str = include_str!("../assets/3Dmol-LICENSE");
 pub fn html(records: &[(String, Record)], missing: &[String]) -> String {
     // Without the folders of the machine it was made on: the whole path stands with each result.
     let names = |(_, record): &(String, Record)| {
-        let members = record.provenance.model.split(',').filter_map(|member| Path::new(member).file_name());
+        let p = &record.provenance;
+        // A single file may have a comma in its name.
+        let n_members = p.model_sha256.split(',').count();
+        let members = p.model.splitn(n_members, ',').filter_map(|member| Path::new(member).file_name());
         members.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>()
     };
     let mut models: Vec<String> =

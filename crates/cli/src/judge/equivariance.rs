@@ -113,7 +113,7 @@ fn print(found: &Equivariance) {
     if !found.bias_percent_per_l.is_empty() {
         let common = (1..).zip(&found.bias_percent_per_l).map(|(l, share)| format!("l={l} {share:.1} %"));
         println!(
-            "of the error along the force, common to all molecules: {}",
+            "of the squared error along the force, common to all molecules: {}",
             common.collect::<Vec<_>>().join(", ")
         );
     }

@@ -73,10 +73,7 @@ impl Condition {
 
     /// The forces of the run, without net force and torque.
     fn force_field(&self, judge: &Judge, precision: Precision) -> Result<Box<dyn ForceField>, AnyError> {
-        let raw: Box<dyn ForceField> = match precision {
-            Precision::F32 => Box::new(judge.single()?),
-            Precision::F64 => Box::new(judge.double()?),
-        };
+        let raw = judge.force_field(precision)?;
         Ok(match self.frames {
             0 => Box::new(NetForceRemoved::new(raw)),
             n => {

@@ -135,7 +135,7 @@ fn bias_per_l(shares: &[Estimate]) -> String {
     )
     .points(0, "", points)
     .figure(&format!(
-        "Of the squared error along the force, what is the same function of the force's direction for all molecules: {all:.1} % in all; bars are 95 % intervals over molecules."
+        "Of the squared error along the force, what is the same function of the force's direction for all molecules: {all:.1} % in all; bars are 95 % intervals over molecules, which were judged at the same rotations."
     ))
 }
 

@@ -1,6 +1,6 @@
 //! What the report says of trajectories: spectrum, distributions and series, two of them over each other.
 
-use super::{SHORT_PS, Section, plots, table};
+use super::{Section, plots, table};
 use crate::plot::{Axis, Plot, short};
 use mdet_analysis::blocks::{Curve, Difference};
 use mdet_analysis::trajectory::{Named, Series, Trajectories, Trajectory};
@@ -17,15 +17,17 @@ pub(super) fn section(found: &Trajectories) -> Section {
     if !found.differences.is_empty() {
         let real = |d: &&Named<Difference>| d.value.excess().is_some_and(|excess| excess > REAL);
         let real: Vec<&str> = found.differences.iter().filter(real).map(|d| d.name.as_str()).collect();
+        let n = found.differences.len();
+        let blocks: Vec<String> =
+            found.trajectories.iter().map(|t| short(time(t) / t.n_blocks as f64)).collect();
         verdict += &match real[..] {
-            _ if found.trajectories.iter().any(|t| time(t) < SHORT_PS) => format!(
-                " Below {SHORT_PS} ps they cannot be told apart: their blocks are too short to be independent."
+            [] => format!(" The two do not differ beyond their noise in any of {n} quantities."),
+            _ => format!(
+                " They differ beyond their noise in {} of {n} quantities ({}); one in twenty of many comparisons does by chance, and more where blocks, of {} ps here, are too short to forget each other.",
+                real.len(),
+                real.join("; "),
+                blocks.join(" and ")
             ),
-            [] => format!(
-                " The two do not differ beyond their noise in any of {} quantities.",
-                found.differences.len()
-            ),
-            _ => format!(" They differ beyond their noise in {}.", real.join("; ")),
         };
     }
     let curves = |pick: &dyn Fn(&Trajectory) -> Option<Curve>| -> Vec<(String, Curve)> {
