@@ -29,11 +29,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// compared with), f64 and f32 with and without that orientation, and f32 with an added error of known size that
 /// depends on the orientation and has no potential (every bond is pushed around the laboratory's z axis), as the
 /// molecule lies and, for the largest, turned. All start from the same positions and velocities, equilibrated at the
-/// temperature; NVT is Bussi's thermostat with the same noise. For every condition: the drift (NVE: slope of the kinetic
-/// energy; NVT: heat that the thermostat takes away; meV per atom and ps), and how far density of states, pair
-/// distances, dihedrals, RMSD and the temperatures of the elements and of the normal modes by wavenumber differ from the best condition's, beside what noise
-/// alone would make of it. The threshold of an observable lies between the largest drift that does not show (difference
-/// within two standard deviations of the noise) and the smallest that does. Definitions: docs/judging.md.
+/// temperature; NVT is Bussi's thermostat with the same noise. For every condition: the drift (NVE: slope of the
+/// kinetic energy; NVT: heat that the thermostat takes away; meV per atom and ps), and how far density of states, pair
+/// distances, dihedrals, RMSD and the temperatures of the elements and of the normal modes by wavenumber differ from
+/// the best condition's, beside what noise alone would make of it. The threshold of an observable lies between the
+/// largest drift that does not show (difference within two standard deviations of the noise) and the smallest that
+/// does. Definitions: docs/judging.md.
 ///
 /// Finished conditions are kept when the command is ended, and not run again.
 ///
