@@ -2,6 +2,7 @@
 
 use super::nve::{self, CURL_ORIENTATIONS, Condition, EVERY, Plan};
 use super::parts::Parts;
+use super::stability::SAMPLE_FS;
 use crate::judgement::{Judge, JudgeArgs};
 use crate::labelled::{self, Labelled};
 use crate::model_choice::Precision;
@@ -70,9 +71,6 @@ pub(crate) struct MapArgs {
     #[arg(long, value_name = "N", default_value_t = 32)]
     curl_up_to: usize,
 }
-
-/// Time between samples of NVT, fs.
-const SAMPLE_FS: f64 = 50.0;
 
 pub(crate) fn run(args: &MapArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "map", &args.data)?;

@@ -68,7 +68,7 @@ pub(crate) struct StabilityArgs {
 }
 
 /// Time between samples, fs.
-const SAMPLE_FS: f64 = 50.0;
+pub(super) const SAMPLE_FS: f64 = 50.0;
 
 /// Wall time between saved states.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
