@@ -37,7 +37,7 @@ NAMES = {
     "width": "width", "n_layers": "layers", "n_heads": "heads", "n_gaussians": "Gaussians", "learning_rate": "learning rate",
     "structures_per_step": "structures a step",
 }  # fmt: skip
-PILOT_STEPS = 150
+PILOT_STEPS = 60
 COLUMNS = ["key", "value", "step", "seconds", "structures", "mae", "validation_structures", "ions_mae"]
 
 

@@ -16,7 +16,7 @@
 
 use crate::spectra::SpectrumSetting;
 use mdet_core::constants::{BOLTZMANN_IN_EV_PER_K, EV_PER_U_IN_ANGSTROM2_PER_FS2};
-use mdet_core::elements::{mass_u, symbol};
+use mdet_core::elements::{masses_u, symbol};
 use mdet_core::rigid::{remove_translation_and_rotation, rigid_degrees_of_freedom, rigid_shares};
 use mdet_core::superposition::{rmsd, superposition};
 use schemars::JsonSchema;
@@ -124,8 +124,7 @@ pub struct Scalar {
 impl Motion {
     /// The mass of every atom, u.
     pub(crate) fn masses_u(&self) -> Vec<f64> {
-        let natural = || self.numbers.iter().map(|&z| mass_u(z)).collect();
-        self.masses_u.clone().unwrap_or_else(natural)
+        self.masses_u.clone().unwrap_or_else(|| masses_u(&self.numbers))
     }
 
     /// How its spectrum is taken in `n_blocks` blocks; `None` without velocities or with too few frames.
@@ -218,7 +217,7 @@ mod tests {
     #[test]
     fn a_molecule_that_starts_linear_has_six_degrees_of_freedom_less_than_its_atoms_and_two_atoms_five() {
         let degrees = |numbers: &[u8], positions: Vec<Vec<[f64; 3]>>| {
-            let masses_u: Vec<f64> = numbers.iter().map(|&z| mass_u(z)).collect();
+            let masses_u = masses_u(numbers);
             let mut velocities: Vec<[f64; 3]> =
                 (0..numbers.len()).map(|i| [1e-3 * i as f64, 0.0, 0.0]).collect();
             remove_translation_and_rotation(&masses_u, &positions[0], &mut velocities);
@@ -237,7 +236,7 @@ mod tests {
     fn bands_of_modes_share_the_kinetic_energy_however_the_molecule_lies() {
         let reference = vec![[0.0, 0.7, 0.0], [0.1, -0.75, 0.0], [0.8, 0.9, 0.4], [-0.8, -0.9, 0.5]];
         let numbers = vec![8, 8, 1, 1];
-        let masses_u: Vec<f64> = numbers.iter().map(|&z| mass_u(z)).collect();
+        let masses_u = masses_u(&numbers);
         let mut generator = RandomStream { seed: 2, purpose: Purpose::Analysis, replica: 0 }.at_step(0);
         let mut draw = || {
             let mut draw = || std::array::from_fn(|_| generator.random_range(-0.02..0.02));

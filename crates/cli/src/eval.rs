@@ -53,7 +53,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<Done, AnyError> {
     if let Some(item) = items.iter().find(|item| item.forces.is_none()) {
         return Err(format!("{}: expected reference forces, found none", item.place).into());
     }
-    let inside = labelled::inside_domain(&judge.cards, &items);
+    let inside = labelled::inside_domain(&judge.cards(), &items);
     let raw = judge.force_field(args.precision)?;
     let force_field: Box<dyn ForceField> = if args.raw { raw } else { Box::new(NetForceRemoved::new(raw)) };
     let Some(predicted) = predict(force_field, &items)? else { return Ok(Done::Interrupted) };

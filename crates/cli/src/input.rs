@@ -2,7 +2,7 @@
 
 use crate::AnyError;
 use clap::Args;
-use mdet_core::elements::mass_u;
+use mdet_core::elements::masses_u;
 use mdet_core::{Structure, bonds};
 use mdet_data::{Frame, read_file};
 use mdet_model::Card;
@@ -83,8 +83,7 @@ impl ElectronArgs {
 
 /// The masses in u of a frame's atoms: its own, else those of the natural elements.
 pub(crate) fn masses_of(frame: &Frame) -> Vec<f64> {
-    let natural = || frame.numbers.iter().map(|&number| mass_u(number)).collect();
-    frame.masses_u.clone().unwrap_or_else(natural)
+    frame.masses_u.clone().unwrap_or_else(|| masses_u(&frame.numbers))
 }
 
 /// ASE writes its constraints as a column `move_mask`; nothing here holds an atom fixed.

@@ -44,8 +44,6 @@ pub(crate) struct JudgeArgs {
 /// A judgement under way.
 pub(crate) struct Judge {
     models: Vec<Model>,
-    /// What is said of each model.
-    pub cards: Vec<Card>,
     /// The result file.
     pub out: PathBuf,
     pub seed: u64,
@@ -63,11 +61,15 @@ impl Judge {
     pub fn start(args: &JudgeArgs, kind: &str, data: &Path) -> Result<Self, AnyError> {
         let out = result_file(args.out.as_ref(), args.overwrite, kind, data)?;
         let (models, names): (Vec<Model>, Vec<String>) = load_committee(&args.model)?.into_iter().unzip();
-        let cards = models.iter().map(|model| model.card.clone()).collect();
         let model_name = names.join(",");
         let n_threads = args.threads.map_or(0, usize::from);
         let (inputs, view, started) = (Vec::new(), None, Instant::now());
-        Ok(Self { models, cards, out, seed: args.seed, model_name, n_threads, inputs, view, started })
+        Ok(Self { models, out, seed: args.seed, model_name, n_threads, inputs, view, started })
+    }
+
+    /// What is said of each model.
+    pub fn cards(&self) -> Vec<&Card> {
+        self.models.iter().map(|model| &model.card).collect()
     }
 
     /// The model as a force field in f32: raw forces.
@@ -133,7 +135,8 @@ impl Judge {
     /// Writes the result file and says where it is.
     pub fn finish(self, judgement: Judgement) -> Result<Done, AnyError> {
         let model_sha256 = self.model_sha256()?;
-        let mut trained_on: Vec<&str> = self.cards.iter().map(|card| card.trained_on.as_str()).collect();
+        let mut trained_on: Vec<&str> =
+            self.models.iter().map(|model| model.card.trained_on.as_str()).collect();
         trained_on.sort_unstable();
         trained_on.dedup();
         let trained_on = trained_on.join("; ");

@@ -45,7 +45,7 @@ pub(crate) fn read(path: &Path, options: ReadOptions) -> Result<Vec<Labelled>, A
 
 /// Whether each structure is like what the model, or every member of a committee, was trained on, with a warning of those
 /// that are not; `None` where that is not said.
-pub(crate) fn inside_domain(cards: &[Card], items: &[Labelled]) -> Vec<Option<bool>> {
+pub(crate) fn inside_domain(cards: &[&Card], items: &[Labelled]) -> Vec<Option<bool>> {
     let why: Vec<Option<String>> = items.iter().map(|item| outside(cards, item)).collect();
     let mut outside = items.iter().zip(&why).filter_map(|(item, why)| Some((&item.molecule, why.as_ref()?)));
     if let Some((molecule, why)) = outside.next() {
@@ -60,13 +60,13 @@ pub(crate) fn inside_domain(cards: &[Card], items: &[Labelled]) -> Vec<Option<bo
 }
 
 /// What of a molecule the model never saw, size apart.
-pub(crate) fn foreign(cards: &[Card], item: &Labelled) -> Option<String> {
+pub(crate) fn foreign(cards: &[&Card], item: &Labelled) -> Option<String> {
     let domains = cards.iter().filter_map(|card| card.domain.as_ref());
     domains.filter_map(|domain| domain.check(&item.structure).err()).map(|outside| outside.to_string()).next()
 }
 
 /// Why a molecule is outside of the domain, its size included.
-pub(crate) fn outside(cards: &[Card], item: &Labelled) -> Option<String> {
+pub(crate) fn outside(cards: &[&Card], item: &Labelled) -> Option<String> {
     let largest = cards.iter().filter_map(|card| Some(card.domain.as_ref()?.max_atoms)).min();
     let n_atoms = item.structure.n_atoms();
     foreign(cards, item).or_else(|| {

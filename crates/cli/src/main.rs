@@ -10,6 +10,7 @@ mod finetune;
 mod freq;
 mod input;
 mod interrupt;
+mod ipi;
 mod judge;
 mod judgement;
 mod labelled;
@@ -49,6 +50,7 @@ enum Verb {
     Opt(opt::OptArgs),
     Freq(freq::FreqArgs),
     Predict(predict::PredictArgs),
+    Ipi(ipi::IpiArgs),
     Eval(eval::EvalArgs),
     /// Judge what a model's forces lack by construction: rotational symmetry, a potential.
     #[command(subcommand)]
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Verb::Opt(args) => opt::run(&args),
         Verb::Freq(args) => freq::run(&args),
         Verb::Predict(args) => predict::run(&args),
+        Verb::Ipi(args) => ipi::run(&args),
         Verb::Eval(args) => eval::run(&args),
         Verb::Judge(verb) => judge::run(&verb),
         Verb::Traj(args) => traj::run(&args),

@@ -30,6 +30,14 @@ pub fn mass_u(z: u8) -> f64 {
     element(z).1
 }
 
+/// Standard atomic masses in u, one per atom.
+///
+/// # Panics
+/// As [`mass_u`].
+pub fn masses_u(numbers: &[u8]) -> Vec<f64> {
+    numbers.iter().map(|&z| mass_u(z)).collect()
+}
+
 /// Covalent radius in Å.
 ///
 /// # Panics

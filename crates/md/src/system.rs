@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use mdet_core::Structure;
-use mdet_core::elements::mass_u;
+use mdet_core::elements::masses_u;
 use mdet_core::rigid::{remove_translation_and_rotation, rigid_degrees_of_freedom};
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +119,7 @@ impl Snapshot {
     /// # Errors
     /// [`StartError`] when the configuration is wrong.
     pub fn start(structure: Structure, replica: u32, config: &Config) -> Result<Self, StartError> {
-        let masses_u = structure.numbers().iter().map(|&number| mass_u(number)).collect();
+        let masses_u = masses_u(structure.numbers());
         Self::start_with_masses(structure, masses_u, replica, config)
     }
 

@@ -116,12 +116,15 @@ impl Plot {
         (left + (right - left) * self.x.place(x), bottom - (bottom - top) * self.y.place(y))
     }
 
-    /// A line through points, in the colour of a series.
+    /// A line through points, in the colour of a series; no line, and no place in the legend, of none.
     pub fn line(mut self, series: usize, label: &str, points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         let mut path = String::new();
         for (x, y) in points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()) {
             let (x, y) = self.at(x, y);
             let _ = write!(path, "{}{x:.1} {y:.1}", if path.is_empty() { "M" } else { "L" });
+        }
+        if path.is_empty() {
+            return self;
         }
         let dash = ["", "7 3", "2 3", "9 3 2 3", "4 4", "1 2"][series % 6];
         let _ = writeln!(
@@ -145,14 +148,16 @@ impl Plot {
         self
     }
 
-    /// Points with error bars from low to high.
+    /// Points with error bars from low to high; no place in the legend of none.
     pub fn points(
         mut self,
         series: usize,
         label: &str,
         points: impl IntoIterator<Item = (f64, f64, f64, f64)>,
     ) -> Self {
+        let mut is_empty = true;
         for (x, y, low, high) in points.into_iter().filter(|(x, y, ..)| x.is_finite() && y.is_finite()) {
+            is_empty = false;
             let ((cx, cy), (_, y1), (_, y2)) = (self.at(x, y), self.at(x, low), self.at(x, high));
             let s = series % 6;
             let _ = writeln!(
@@ -160,7 +165,7 @@ impl Plot {
                 r#"<circle class="f{s}" cx="{cx:.1}" cy="{cy:.1}" r="3.5"/><path class="mark s{s}" d="M{cx:.1} {y1:.1}V{y2:.1}"/>"#
             );
         }
-        self.labelled(series, Mark::Point, label)
+        if is_empty { self } else { self.labelled(series, Mark::Point, label) }
     }
 
     /// Bars between edges, from the lower end of the axis.
@@ -293,5 +298,13 @@ mod tests {
         let svg = plot.line(0, "a", [(0.0, 0.0), (1.0, f64::NAN), (1.0, 1.0)]).figure("caption");
         assert!(svg.contains("x &amp; y") && svg.contains("&lt;z&gt;") && !svg.contains("NaN"));
         assert_eq!(svg.matches("L").count(), 1);
+    }
+
+    #[test]
+    fn what_has_no_points_is_not_in_the_legend() {
+        let plot = Plot::new(Axis::over("", [0.0, 1.0]), Axis::over("", [0.0, 1.0]));
+        let plot =
+            plot.line(0, "gone", [(f64::NAN, 0.0)]).points(1, "lost", []).line(2, "there", [(0.0, 0.0)]);
+        assert_eq!(plot.legend, [(2, Mark::Line, "there".to_string())]);
     }
 }

@@ -83,7 +83,7 @@ pub(crate) fn run(args: &DriftArgs) -> Result<Done, AnyError> {
         temperature_k: args.temperature,
         curl_orientations: args.curl_orientations,
     };
-    labelled::inside_domain(&judge.cards, std::slice::from_ref(&item));
+    labelled::inside_domain(&judge.cards(), std::slice::from_ref(&item));
     let stop = interrupt::flag()?;
     let mut parts: Parts<(ConditionDrift, Vec<Vec<[f64; 3]>>)> = Parts::open(&judge.out, &judge.key()?)?;
     let work = |n: usize| n_steps * conditions[..n].iter().map(Condition::cost).sum::<u64>();

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &EquivarianceArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "equivariance", &args.data)?;
     judge.note_input(&args.data)?;
     let items = labelled::limited(labelled::read(&args.data, args.judge.read.options())?, args.limit);
-    let inside = labelled::inside_domain(&judge.cards, &items);
+    let inside = labelled::inside_domain(&judge.cards(), &items);
     let (mut double, mut single) = (judge.double()?, judge.single()?);
     let set = RotationSet::of_size(usize::from(args.rotations), judge.seed);
     let orientations = Orientations::new(set, usize::from(args.bases), args.reflections, judge.seed);

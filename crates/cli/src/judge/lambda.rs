@@ -37,7 +37,7 @@ pub(crate) fn run(args: &LambdaArgs) -> Result<Done, AnyError> {
     let mut judge = Judge::start(&args.judge, "lambda", &args.data)?;
     judge.note_input(&args.data)?;
     let items = labelled::limited(labelled::read(&args.data, args.judge.read.options())?, args.limit);
-    let inside = labelled::inside_domain(&judge.cards, &items);
+    let inside = labelled::inside_domain(&judge.cards(), &items);
     let mut force_field = judge.double()?;
     let stop = interrupt::flag()?;
     // The loops of a structure call for some twenty times the forces of its Jacobian.

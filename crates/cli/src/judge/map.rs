@@ -85,7 +85,7 @@ pub(crate) fn run(args: &MapArgs) -> Result<Done, AnyError> {
     let n_all = all.len();
     let max_atoms = args.max_atoms.unwrap_or(usize::MAX);
     let wanted = |item: &Labelled| {
-        let may_be_judged = args.force || labelled::foreign(&judge.cards, item).is_none();
+        let may_be_judged = args.force || labelled::foreign(&judge.cards(), item).is_none();
         item.structure.n_atoms() <= max_atoms && may_be_judged
     };
     let items: Vec<Labelled> = all.into_iter().filter(wanted).collect();
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &MapArgs) -> Result<Done, AnyError> {
             "mdet: {left_out} of {n_all} molecules left out: too large, or outside the domain (--force)"
         );
     }
-    labelled::inside_domain(&judge.cards, &items);
+    labelled::inside_domain(&judge.cards(), &items);
     let training = args.training.as_deref().map(|path| surroundings(path, options)).transpose()?;
     if let Some(path) = &args.training {
         judge.note_input(path)?;
@@ -216,7 +216,7 @@ fn molecule(
         name: item.molecule.clone(),
         series: item.source.clone(),
         features: Features::of(structure, training),
-        outside: labelled::outside(&judge.cards, item),
+        outside: labelled::outside(&judge.cards(), item),
         equivariance_mev_per_angstrom: equivariance.error_mev_per_angstrom.mean,
         rounding_mev_per_angstrom: single,
         force_mev_per_angstrom: equivariance.force_mev_per_angstrom,

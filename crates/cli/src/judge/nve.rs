@@ -8,7 +8,7 @@ use mdet_analysis::heating::{
     CURL_WIDTHS_PER_CM, CurlPairs, PredictedHeating, kinetic_mev_per_atom_per_ps, mean_squares,
     uncorrelated_power_ev_per_fs,
 };
-use mdet_core::elements::mass_u;
+use mdet_core::elements::masses_u;
 use mdet_core::frames::forces_in_frames;
 use mdet_core::{
     CentralDifferences, ForceField, ForceJacobian, FrameAveraged, NetForceRemoved, Purpose, RandomStream,
@@ -145,7 +145,7 @@ pub(super) fn run(
     let errors = errors(condition, &probes, judge.seed, &mut exact, &mut rounded)?;
     let measured_k = drift.temperature_k.map_or(temperature_k, |spread| spread.mean);
     drift.predicted = errors.map(|[orientation, rounding]| {
-        let masses: Vec<f64> = structure.numbers().iter().map(|&number| mass_u(number)).collect();
+        let masses = masses_u(structure.numbers());
         let heating = |squares: &[f64]| {
             kinetic_mev_per_atom_per_ps(uncorrelated_power_ev_per_fs(squares, &masses, timestep_fs), n_atoms)
         };
@@ -176,7 +176,7 @@ fn curl(
     };
     let inner = FrameAveraged { inner: exact, rotations };
     let jacobian = CentralDifferences { inner, step_angstrom: STEP_ANGSTROM }.jacobian(plan.structure)?;
-    let masses: Vec<f64> = plan.structure.numbers().iter().map(|&number| mass_u(number)).collect();
+    let masses = masses_u(plan.structure.numbers());
     let modes = normal_modes(&jacobian, &masses, plan.structure.positions());
     Ok(Some(CurlPairs::new(&jacobian, &masses, &modes.wavenumbers_per_cm, &modes.displacements)))
 }

@@ -13,7 +13,7 @@ use mdet_analysis::observables::{ConditionRun, DriftOf, EnsembleErrors, Observab
 use mdet_analysis::torsions::torsions;
 use mdet_analysis::trajectory::Observed;
 use mdet_core::disturbed::{Disturbance, Disturbed};
-use mdet_core::elements::mass_u;
+use mdet_core::elements::masses_u;
 use mdet_core::rigid::remove_net_force_and_torque;
 use mdet_core::{ForceField, ForceJacobian, FrameAveraged, NetForceRemoved, RotationSet, Structure, bonds};
 use mdet_md::normal_modes::normal_modes;
@@ -96,7 +96,7 @@ pub(crate) fn run(args: &ObservablesArgs) -> Result<Done, AnyError> {
     let item = labelled::read(&args.data, args.judge.read.options())?.swap_remove(0);
     let mut plan = args.plan(&item.structure, judge.seed)?;
     let conditions = args.conditions();
-    labelled::inside_domain(&judge.cards, std::slice::from_ref(&item));
+    labelled::inside_domain(&judge.cards(), std::slice::from_ref(&item));
     plan.look.bands = bands(&item.structure, &judge)?;
     let stop = interrupt::flag()?;
     let ensembles = plan.ensembles();
@@ -150,7 +150,7 @@ pub(crate) fn run(args: &ObservablesArgs) -> Result<Done, AnyError> {
 
 /// The normal modes of the structure, as it lies.
 fn bands(structure: &Structure, judge: &Judge) -> Result<Vec<Band>, AnyError> {
-    let masses_u: Vec<f64> = structure.numbers().iter().map(|&number| mass_u(number)).collect();
+    let masses_u = masses_u(structure.numbers());
     let jacobian = judge.double()?.jacobian(structure)?;
     let modes = normal_modes(&jacobian, &masses_u, structure.positions());
     Ok(Band::of_modes(&modes.wavenumbers_per_cm, &modes.displacements, &masses_u))

@@ -89,7 +89,7 @@ pub(crate) fn run(args: &StabilityArgs) -> Result<Done, AnyError> {
     let items = of_molecule(labelled::read(&args.reference, args.judge.read.options())?, args)?;
     let frames: Vec<Structure> = items.iter().map(|item| item.structure.clone()).collect();
     let reference = Reference::of(&frames).map_err(|e| format!("{}: {e}", args.reference.display()))?;
-    let inside_domain = labelled::inside_domain(&judge.cards, &items[..1])[0];
+    let inside_domain = labelled::inside_domain(&judge.cards(), &items[..1])[0];
     let state_file = judge.out.with_extension("state.json");
     let identity = args.identity(&judge, &items[0].molecule)?;
     let mut state = match args.resume {

@@ -5,7 +5,7 @@
 use crate::AnyError;
 use crate::input::at;
 use mdet_analysis::stability::Watched;
-use mdet_core::elements::mass_u;
+use mdet_core::elements::masses_u;
 use mdet_core::{Structure, atomic_write};
 use mdet_md::Snapshot;
 use serde::{Deserialize, Serialize};
@@ -78,7 +78,7 @@ impl State {
         }
         let (numbers, charge, multiplicity) =
             (molecule.numbers(), molecule.charge(), molecule.multiplicity());
-        let masses_u: Vec<f64> = numbers.iter().map(|&z| mass_u(z)).collect();
+        let masses_u = masses_u(numbers);
         let mut replicas = Vec::new();
         for replica in saved.replicas {
             let structure =
