@@ -3,7 +3,8 @@
 use crate::AnyError;
 use clap::Args;
 use mdet_core::elements::masses_u;
-use mdet_core::{Structure, bonds};
+use mdet_core::frames::{rotation_off_z, turned};
+use mdet_core::{Rotation, Structure, bonds};
 use mdet_data::{Frame, read_file};
 use mdet_model::Card;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub(crate) struct ElectronArgs {
     pub multiplicity: Option<u32>,
     /// Go on with a warning where the model was not trained: other elements, charges, multiplicities.
     #[arg(long)]
-    force: bool,
+    pub force: bool,
 }
 
 impl InputArgs {
@@ -79,6 +80,19 @@ impl ElectronArgs {
         }
         Ok(structures)
     }
+}
+
+/// The structure to compute and the rotation that made it, where a pair of atoms lies along z, where the model's directions jump
+/// ([`rotation_off_z`]); said in one line.
+pub(crate) fn off_z(frame: &Frame, structure: &Structure) -> (Structure, Option<Rotation>) {
+    let rotation = rotation_off_z(structure);
+    if rotation.is_some() {
+        let place = &frame.place;
+        eprintln!(
+            "mdet: {place}: a pair of atoms lies along z, where the model's directions jump: turned while computed"
+        );
+    }
+    (rotation.map_or_else(|| structure.clone(), |rotation| turned(structure, &rotation)), rotation)
 }
 
 /// The masses in u of a frame's atoms: its own, else those of the natural elements.

@@ -1,11 +1,12 @@
 //! `mdet opt`: geometry optimisation of every frame of a file, on forces alone.
 
-use crate::input::{InputArgs, at, check_output, refuse_fixed_atoms};
+use crate::input::{InputArgs, at, check_output, off_z, refuse_fixed_atoms};
 use crate::model_choice::ModelArgs;
 use crate::progress::Progress;
 use crate::{AnyError, Done, interrupt, units};
 use clap::{Args, ValueEnum};
-use mdet_core::{ForceField, ForceFieldError, NetForceRemoved, Structure, atomic_write};
+use mdet_core::frames::turned;
+use mdet_core::{ForceField, ForceFieldError, NetForceRemoved, Rotation, Structure, atomic_write};
 use mdet_data::{FrameView, write_frame};
 use mdet_md::optimise::Optimiser;
 use std::path::PathBuf;
@@ -53,6 +54,8 @@ enum Method {
 /// A structure on its way down.
 struct Descent {
     structure: Structure,
+    /// From the file's orientation to this one.
+    rotation: Option<Rotation>,
     optimiser: Optimiser,
     /// Where the forces are of, Å.
     positions: Vec<[f64; 3]>,
@@ -65,6 +68,14 @@ struct Descent {
 }
 
 impl Descent {
+    /// Back to the orientation of the file.
+    fn turn_back(&mut self) {
+        if let Some(rotation) = self.rotation.take() {
+            self.structure = turned(&self.structure, &rotation.inverse());
+            rotation.apply_inverse(&mut self.forces);
+        }
+    }
+
     /// Back to where the forces were finite.
     fn fail(&mut self, atom: usize) {
         self.structure.positions_mut().copy_from_slice(&self.positions);
@@ -90,8 +101,8 @@ pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
     let frames = args.input.read(&model.card)?;
     frames.iter().try_for_each(|(frame, _)| refuse_fixed_atoms(std::slice::from_ref(frame)))?;
     let mut force_field = NetForceRemoved::new(args.model.force_field(&model)?);
-    let descent = |structure: &Structure| Descent {
-        structure: structure.clone(),
+    let descent = |(structure, rotation): (Structure, Option<Rotation>)| Descent {
+        rotation,
         optimiser: match args.method {
             Method::Lbfgs => Optimiser::lbfgs(),
             Method::Fire => Optimiser::fire(),
@@ -101,11 +112,14 @@ pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
         largest: f64::INFINITY,
         n_steps: 0,
         not_finite: None,
+        structure,
     };
-    let mut descents: Vec<Descent> = frames.iter().map(|(_, structure)| descent(structure)).collect();
+    let mut descents: Vec<Descent> =
+        frames.iter().map(|(frame, structure)| descent(off_z(frame, structure))).collect();
     let stop = interrupt::flag()?;
     descend(args, &mut force_field, &mut descents, &stop)?;
     let interrupted = stop.load(Ordering::Relaxed);
+    descents.iter_mut().for_each(Descent::turn_back);
     let mut bytes = Vec::new();
     for ((frame, _), descent) in frames.iter().zip(&descents) {
         let view = FrameView {
@@ -224,6 +238,7 @@ mod tests {
             let structure =
                 Structure::new(vec![number; 2], vec![[x, 0.0, 0.0], [x, 2.0, 0.0]], 0, 1).unwrap();
             Descent {
+                rotation: None,
                 optimiser: Optimiser::lbfgs(),
                 positions: structure.positions().to_vec(),
                 forces: vec![[0.0; 3]; 2],

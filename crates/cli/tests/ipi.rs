@@ -1,19 +1,25 @@
 //! `mdet ipi` against a server that speaks i-PI's protocol.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
 use mdet_core::constants::{BOHR_IN_ANGSTROM, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM};
 use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-const WATER: [[f64; 3]; 3] = [[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]];
+/// One bond stretched, so that forces are large: 5 eV/Å.
+const WATER: [[f64; 3]; 3] = [[0.0, 0.0, 0.0], [1.1, 0.0, 0.0], [-0.24, 0.93, 0.0]];
+
+/// Longer than any answer takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn water() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let text = "3\nwater\nO 0.0 0.0 0.0\nH 0.96 0.0 0.0\nH -0.24 0.93 0.0\n";
+    let text = "3\nwater\nO 0.0 0.0 0.0\nH 1.1 0.0 0.0\nH -0.24 0.93 0.0\n";
     std::fs::write(folder.path().join("water.xyz"), text).unwrap();
     folder
 }
@@ -26,6 +32,45 @@ fn mdet(folder: &Path, arguments: &[&str]) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
+}
+
+/// The driver's connection, or what it said when it ended without one.
+fn accepted<S>(driver: &mut Child, accept: impl Fn() -> std::io::Result<S>) -> S {
+    let start = Instant::now();
+    loop {
+        match accept() {
+            Ok(stream) => return stream,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+        let ended = driver.try_wait().unwrap();
+        assert!(ended.is_none() && start.elapsed() < PATIENCE, "no connection; the driver: {ended:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A driver of the folder's water with some options, and its server's end of a UNIX socket.
+fn unix_driver(folder: &Path, options: &[&str]) -> (Child, UnixStream) {
+    let socket = folder.join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let mut driver =
+        mdet(folder, &[&["ipi", "water.xyz", "--unix", socket.to_str().unwrap()], options].concat());
+    let server = accepted(&mut driver, || listener.accept()).0;
+    server.set_nonblocking(false).unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    std::fs::remove_file(&socket).unwrap();
+    (driver, server)
+}
+
+fn tcp_driver(folder: &Path, options: &[&str]) -> (Child, TcpStream) {
+    let listener = TcpListener::bind("localhost:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut driver = mdet(folder, &[&["ipi", "water.xyz", "--tcp", &address], options].concat());
+    let server = accepted(&mut driver, || listener.accept()).0;
+    server.set_nonblocking(false).unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    (driver, server)
 }
 
 fn ended(driver: Child) -> (Option<i32>, String, String) {
@@ -84,17 +129,15 @@ fn predicted(folder: &Path) -> Vec<f64> {
 #[track_caller]
 fn assert_close(found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len());
-    let far = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(far < tolerance, "{far} eV/Å apart: {found:?}, expected {expected:?}");
+    for (a, b) in found.iter().zip(expected) {
+        assert!((a - b).abs() < tolerance, "{found:?}, expected {expected:?}");
+    }
 }
 
 #[test]
 fn a_server_gets_the_forces_that_predict_writes() {
     let folder = water();
-    let socket = folder.path().join("socket");
-    let listener = UnixListener::bind(&socket).unwrap();
-    let driver = mdet(folder.path(), &["ipi", "water.xyz", "--unix", socket.to_str().unwrap()]);
-    let mut server = listener.accept().unwrap().0;
+    let (driver, mut server) = unix_driver(folder.path(), &[]);
     say(&mut server, "STATUS");
     assert_eq!(hear(&mut server), "READY");
     say(&mut server, "INIT");
@@ -118,35 +161,50 @@ fn a_server_gets_the_forces_that_predict_writes() {
 }
 
 #[test]
-fn a_rotation_offset_turns_every_geometry_anew() {
+fn a_rotation_offset_turns_every_geometry_anew_by_its_seed() {
     let folder = water();
-    let listener = TcpListener::bind("localhost:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let driver = mdet(folder.path(), &["ipi", "water.xyz", "--tcp", &address, "--rotation-offset"]);
-    let mut server = listener.accept().unwrap().0;
-    let mut twice = [0, 1].map(|_| {
-        send_positions(&mut server, &WATER);
-        ask_forces(&mut server)
-    });
-    assert_ne!(twice[0], twice[1]);
+    let of_seed = |seed: &str| {
+        let (driver, mut server) = tcp_driver(folder.path(), &["--rotation-offset", "--seed", seed]);
+        let twice = [0, 1].map(|_| {
+            send_positions(&mut server, &WATER);
+            ask_forces(&mut server)
+        });
+        // A server that is killed says no word.
+        drop(server);
+        let (code, _, stderr) = ended(driver);
+        assert_eq!(code, Some(0), "{stderr}");
+        twice
+    };
+    let one = of_seed("1");
+    assert_eq!(one, of_seed("1"));
+    assert_ne!(one, of_seed("2"));
+    assert_ne!(one[0], one[1]);
+    // The model's own spread over rotations is a few hundredths of eV/Å here, of forces of several.
     let expected = predicted(folder.path());
-    twice.iter_mut().for_each(|forces| assert_close(forces, &expected, 0.1));
-    // A server that is killed says no word.
+    one.iter().for_each(|forces| assert_close(forces, &expected, 0.2));
+}
+
+#[test]
+fn a_server_that_is_killed_while_it_waits_is_an_end() {
+    let folder = water();
+    let (driver, mut server) = unix_driver(folder.path(), &[]);
+    send_positions(&mut server, &WATER);
+    say(&mut server, "STATUS");
+    say(&mut server, "GETFORCE");
     drop(server);
-    let (code, _, stderr) = ended(driver);
+    let (code, stdout, stderr) = ended(driver);
     assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("1 geometries"), "{stdout}");
 }
 
 /// What the driver says of a server that does `wrong`.
 #[track_caller]
-fn assert_refuses(wrong: impl Fn(&mut std::os::unix::net::UnixStream), expected: &str) {
+fn assert_refuses(wrong: impl Fn(&mut UnixStream), expected: &str) {
     let folder = water();
-    let socket = folder.path().join("socket");
-    let listener = UnixListener::bind(&socket).unwrap();
-    let driver = mdet(folder.path(), &["ipi", "water.xyz", "--unix", socket.to_str().unwrap()]);
-    let mut server = listener.accept().unwrap().0;
+    let (driver, mut server) = unix_driver(folder.path(), &[]);
     wrong(&mut server);
-    server.shutdown(std::net::Shutdown::Write).unwrap();
+    // It may have ended already.
+    let _ = server.shutdown(std::net::Shutdown::Write);
     let (code, _, stderr) = ended(driver);
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.lines().last().unwrap().contains(expected), "{stderr}");
@@ -154,13 +212,31 @@ fn assert_refuses(wrong: impl Fn(&mut std::os::unix::net::UnixStream), expected:
 
 #[test]
 fn a_server_that_does_not_fit_ends_in_one_line() {
-    assert_refuses(|server| send_positions(server, &WATER[..2]), "expected the file's 3 atoms, found 2");
-    assert_refuses(|server| send_positions(server, &[[f64::NAN; 3], WATER[1], WATER[2]]), "geometry 0");
-    assert_refuses(|server| send_positions(server, &[WATER[1], WATER[1], WATER[2]]), "atoms 0 and 1");
-    assert_refuses(|server| say(server, "GETFORCE"), "before it sent positions");
+    let [o, h, other] = WATER;
+    assert_refuses(|server| send_positions(server, &[o, h]), "expected the file's 3 atoms, found 2");
+    assert_refuses(|server| send_positions(server, &[[f64::NAN; 3], h, other]), "geometry 0");
+    assert_refuses(|server| send_positions(server, &[h, h, other]), "atoms 0 and 1");
+    assert_refuses(|server| send_positions(server, &[h, o, other]), "O1–H3 1.63 Å apart, in the file 0.96 Å");
+    assert_refuses(|server| say(server, "GETFORCE"), "expected positions before");
     assert_refuses(|server| say(server, "GET / HTTP/1.1"), "found \"GET / HTTP/1\"");
     assert_refuses(|server| server.write_all(b"STAT").unwrap(), "within a message");
     assert_refuses(|server| say(server, "POSDATA"), "within a message");
+    let cut_short = |server: &mut UnixStream| {
+        say(server, "INIT");
+        server.write_all(&[0_i32.to_ne_bytes(), 100_i32.to_ne_bytes()].concat()).unwrap();
+    };
+    assert_refuses(cut_short, "within a message");
+}
+
+#[test]
+fn atoms_in_another_order_are_taken_by_force() {
+    let folder = water();
+    let (driver, mut server) = unix_driver(folder.path(), &["--force"]);
+    let [o, h, other] = WATER;
+    send_positions(&mut server, &[h, o, other]);
+    assert_eq!(ask_forces(&mut server).len(), 9);
+    drop(server);
+    assert_eq!(ended(driver).0, Some(0));
 }
 
 #[test]
@@ -172,4 +248,16 @@ fn two_molecules_are_refused_before_anyone_is_called() {
     let (code, _, stderr) = ended(mdet(folder.path(), &["ipi", "water.xyz"]));
     assert_eq!(code, Some(1));
     assert!(stderr.contains("water.xyz: expected one molecule, found 2 frames"), "{stderr}");
+}
+
+#[test]
+fn addresses_and_options_that_cannot_be_meant_are_refused() {
+    let folder = water();
+    for (options, expected) in
+        [(["--tcp", "localhost"], "expected HOST:PORT"), (["--seed", "1"], "--rotation-offset")]
+    {
+        let (code, _, stderr) = ended(mdet(folder.path(), &[&["ipi", "water.xyz"], &options[..]].concat()));
+        assert_eq!(code, Some(2));
+        assert!(stderr.contains(expected), "{stderr}");
+    }
 }

@@ -14,6 +14,7 @@
 //! Deliberately absent: frames that follow the molecule (principal axes), which jump where axes cross.
 
 use crate::force_field::{ForceField, ForceFieldError, by_structure};
+use crate::random::{Purpose, RandomStream};
 use crate::rotation::Rotation;
 use crate::structure::Structure;
 
@@ -53,6 +54,36 @@ pub fn turned(structure: &Structure, rotation: &Rotation) -> Structure {
     rotation.apply(positions);
     positions.iter_mut().for_each(|r| (0..3).for_each(|axis| r[axis] += centroid[axis]));
     turned
+}
+
+/// Sine of the angle to z, about 3°, within which a pair of atoms lies along it.
+const ALONG_Z: f64 = 0.05;
+
+/// Orientations to choose from, where one does not do.
+const N_TRIED: u64 = 64;
+
+/// A rotation away from orientations in which a pair of atoms lies along z; `None` where none does.
+///
+/// MD-ET describes directions by azimuth and polar angle. Along z the azimuth is not defined and jumps, and derivatives of forces
+/// grow as the inverse sine of the angle to z: what is found there is of the axes chosen, and not of the molecule. Files often
+/// have a bond along an axis. The rotation is the one, of a fixed set, whose nearest pair is farthest from z.
+pub fn rotation_off_z(structure: &Structure) -> Option<Rotation> {
+    if nearest_to_z(structure) > ALONG_Z {
+        return None;
+    }
+    let stream = RandomStream { seed: 0, purpose: Purpose::Analysis, replica: 0 };
+    let tried = (0..N_TRIED).map(|k| Rotation::random(&mut stream.at_step(k)));
+    tried.max_by(|a, b| nearest_to_z(&turned(structure, a)).total_cmp(&nearest_to_z(&turned(structure, b))))
+}
+
+/// The smallest sine of the angle between z and a pair of atoms; infinite of a single atom.
+fn nearest_to_z(structure: &Structure) -> f64 {
+    let positions = structure.positions();
+    let pairs = (0..positions.len()).flat_map(|j| (0..j).map(move |i| (i, j)));
+    pairs.fold(f64::INFINITY, |nearest, (i, j)| {
+        let [x, y, z]: [f64; 3] = std::array::from_fn(|axis| positions[j][axis] - positions[i][axis]);
+        nearest.min(x.hypot(y) / x.hypot(y).hypot(z))
+    })
 }
 
 /// The mean of the forces of `inner` over `rotations`: the whole batch in all frames is one batch of `inner`.
@@ -99,6 +130,20 @@ mod tests {
     use super::*;
     use crate::potentials::{Harmonic, LennardJones};
     use crate::{Purpose, RandomStream, RotationSet};
+
+    #[test]
+    fn a_pair_along_z_is_turned_off_it_and_nothing_else_is() {
+        assert_eq!(rotation_off_z(&cluster(0.0)), None);
+        let rod = Structure::new(vec![6, 8, 8], vec![[0.0; 3], [0.0, 0.0, 1.2], [0.0, 0.0, -1.2]], 0, 1);
+        let rod = rod.unwrap();
+        let rotation = rotation_off_z(&rod).unwrap();
+        let across = turned(&rod, &rotation);
+        assert!(nearest_to_z(&across) > 0.95);
+        // A rounding of numbers of the order of one.
+        assert_near(turned(&across, &rotation.inverse()).positions(), rod.positions(), 1e-15);
+        let single = Structure::new(vec![2], vec![[0.0; 3]], 0, 1).unwrap();
+        assert_eq!(rotation_off_z(&single), None);
+    }
 
     fn cluster(shift: f64) -> Structure {
         let positions = vec![[shift, 0.0, 0.1], [3.6 + shift, 0.3, 0.0], [0.2 + shift, 3.9, -0.4]];

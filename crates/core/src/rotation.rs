@@ -64,6 +64,11 @@ impl Rotation {
         Self { matrix: self.matrix.map(|row| row.map(|x| -x)) }
     }
 
+    /// R⁻¹ = Rᵀ, which undoes this.
+    pub fn inverse(&self) -> Self {
+        Self { matrix: std::array::from_fn(|i| std::array::from_fn(|j| self.matrix[j][i])) }
+    }
+
     /// First `other`, then this: the matrix product of this and `other`.
     pub fn after(&self, other: &Self) -> Self {
         let product = |i: usize, j: usize| (0..3).map(|k| self.matrix[i][k] * other.matrix[k][j]).sum();
