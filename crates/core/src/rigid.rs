@@ -24,6 +24,10 @@ use nalgebra::{Matrix3, SymmetricEigen, Vector3};
 /// rounding in f64 stays four orders of magnitude below.
 const LINEAR_FRACTION: f64 = 1e-10;
 
+/// Second moments below this part of their sum are those of a linear molecule that an optimiser has left bent by about 1 % of
+/// its length; a molecule whose minimum is bent has far more.
+const BENT_FRACTION: f64 = 1e-4;
+
 /// Changes the forces as little as possible (in Σ |δ_i|²) to make net force and net torque zero.
 ///
 /// `positions`: Å, `forces`: any unit, both one `[x, y, z]` per atom. A single atom's force becomes zero.
@@ -106,6 +110,22 @@ pub fn rigid_shares(masses_u: &[f64], positions: &[[f64; 3]]) -> Vec<f64> {
     masses_u.iter().zip(&displacements).map(share).collect()
 }
 
+/// The positions in Å, moved onto their line where they are linear but for a bend as an optimiser leaves it, which no rotation about
+/// the line may be read into.
+///
+/// # Panics
+/// When there are no atoms, or the positions are not finite.
+pub fn straightened(positions: &[[f64; 3]]) -> Vec<[f64; 3]> {
+    let displacements = displacements(&|_| 1.0, positions);
+    let moments = moments(&|_| 1.0, &displacements);
+    let smallest = BENT_FRACTION * moments.iter().map(|(_, moment)| moment).sum::<f64>();
+    let Some((axis, _)) = moments.iter().find(|&&(_, moment)| moment < smallest) else {
+        return positions.to_vec();
+    };
+    let off_line = |d: &Vector3<f64>| d - axis * axis.dot(d);
+    positions.iter().zip(&displacements).map(|(&r, d)| (Vector3::from(r) - off_line(d)).into()).collect()
+}
+
 fn remove_rigid_motion(weight: impl Fn(usize) -> f64, positions: &[[f64; 3]], vectors: &mut [[f64; 3]]) {
     assert_eq!(positions.len(), vectors.len(), "one vector per position");
     if positions.is_empty() {
@@ -150,6 +170,13 @@ fn axes(
     weight: &impl Fn(usize) -> f64,
     displacements: &[Vector3<f64>],
 ) -> impl Iterator<Item = (Vector3<f64>, f64)> {
+    let moments = moments(weight, displacements);
+    let smallest = LINEAR_FRACTION * moments.iter().map(|(_, moment)| moment).sum::<f64>();
+    moments.into_iter().filter(move |&(_, moment)| moment > smallest)
+}
+
+/// Principal axes and their second moments.
+fn moments(weight: &impl Fn(usize) -> f64, displacements: &[Vector3<f64>]) -> [(Vector3<f64>, f64); 3] {
     let mut tensor = Matrix3::zeros();
     for (i, d) in displacements.iter().enumerate() {
         tensor += weight(i) * (Matrix3::from_diagonal_element(d.norm_squared()) - d * d.transpose());
@@ -157,7 +184,5 @@ fn axes(
     // The eigenvalue iteration does not end on NaN.
     assert!(tensor.iter().all(|x: &f64| x.is_finite()), "positions are not finite: second moments {tensor}");
     let SymmetricEigen { eigenvectors, eigenvalues } = SymmetricEigen::new(tensor);
-    let smallest = LINEAR_FRACTION * eigenvalues.sum();
-    let moments = (0..3).map(move |k| (eigenvectors.column(k).into_owned(), eigenvalues[k]));
-    moments.filter(move |&(_, moment)| moment > smallest)
+    std::array::from_fn(|k| (eigenvectors.column(k).into_owned(), eigenvalues[k]))
 }

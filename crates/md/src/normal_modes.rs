@@ -16,7 +16,7 @@
 //! Deliberately absent: intensities (the model has no dipole) and thermochemistry beyond the zero-point energy.
 
 use mdet_core::constants::{EV_PER_U_IN_ANGSTROM2_PER_FS2, PLANCK_IN_EV_FS, SPEED_OF_LIGHT_IN_CM_PER_FS};
-use mdet_core::rigid::{remove_translation_and_rotation, rigid_degrees_of_freedom};
+use mdet_core::rigid::{remove_translation_and_rotation, rigid_degrees_of_freedom, straightened};
 use nalgebra::{DMatrix, SymmetricEigen};
 
 /// The vibrations of a molecule.
@@ -33,6 +33,8 @@ pub struct NormalModes {
 }
 
 /// The normal modes at `positions` (Å) of atoms with `masses_u`, from the Jacobian ∂F/∂r, `[3n, 3n]`, eV/Å².
+///
+/// A molecule bent by less than 1 % of its length counts as linear.
 ///
 /// # Panics
 /// When the lengths do not fit together.
@@ -51,8 +53,9 @@ pub fn normal_modes(jacobian: &[f64], masses_u: &[f64], positions: &[[f64; 3]]) 
     let antisymmetric_share = if norm > 0.0 { 0.5 * antisymmetric / norm } else { 0.0 };
     let root = |row: usize| masses_u[row / 3].sqrt();
     let weighted = DMatrix::from_fn(size, size, |i, j| -0.5 * sum[(i, j)] / (root(i) * root(j)));
-    let projector = projector(masses_u, positions);
-    let n_rigid = rigid_degrees_of_freedom(positions);
+    let positions = straightened(positions);
+    let projector = projector(masses_u, &positions);
+    let n_rigid = rigid_degrees_of_freedom(&positions);
     // Rigid motion is lifted above everything else, so that it cannot mix with soft modes near zero.
     let lifted = 10.0 * weighted.norm() + 1.0;
     let rigid = DMatrix::identity(size, size) - &projector;

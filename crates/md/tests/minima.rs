@@ -112,6 +112,19 @@ fn a_diatomic_and_a_linear_triatomic_have_the_wavenumbers_of_the_textbook() {
     }
     let centre = modes.displacements[3][1];
     assert!(centre[0].abs() > 0.5 && centre[1].abs() < 1e-9, "{centre:?}");
+
+    // As an optimiser leaves it: bent by a little, which is no rotation about the axis but one of the two bends.
+    let (bend, across) = (1e-3_f64, [-0.6, 0.8]);
+    let reach = (r0 * r0 - bend * bend).sqrt();
+    let bent = molecule(
+        &[8, 6, 8],
+        &[[-reach, 0.0, 0.0], [0.0, bend * across[0], bend * across[1]], [reach, 0.0, 0.0]],
+    );
+    let jacobian = morse(vec![[0, 1], [1, 2]]).jacobian(&bent).unwrap();
+    let modes = normal_modes(&jacobian, &[16.0, 12.0, 16.0], bent.positions());
+    assert_eq!(modes.wavenumbers_per_cm.len(), 4);
+    // The stretches' stiffness along the bend, 2e-5 eV/Å², is worth 1 cm⁻¹.
+    assert!(modes.wavenumbers_per_cm[..2].iter().all(|nu| nu.abs() < 2.0), "{:?}", modes.wavenumbers_per_cm);
 }
 
 #[test]
