@@ -9,7 +9,7 @@ use mdet_analysis::heating::{
     uncorrelated_power_ev_per_fs,
 };
 use mdet_core::elements::masses_u;
-use mdet_core::frames::forces_in_frames;
+use mdet_core::frames::{forces_in_frames, rotation_off_z};
 use mdet_core::{
     CentralDifferences, ForceField, ForceJacobian, FrameAveraged, NetForceRemoved, Purpose, RandomStream,
     ReferenceBonds, Rotation, RotationSet, Structure,
@@ -170,9 +170,14 @@ fn curl(
     if plan.curl_orientations == 0 {
         return Ok(None);
     }
+    // Of a pair along z the Jacobian is one of the axes, and the molecule moves out of it.
+    let off_z = rotation_off_z(plan.structure).unwrap_or(Rotation::IDENTITY);
     let rotations = match orientation {
-        Orientation::AsItLies => vec![Rotation::IDENTITY],
-        Orientation::RandomEveryStep => RotationSet::of_size(plan.curl_orientations, 0).rotations(),
+        Orientation::AsItLies => vec![off_z],
+        Orientation::RandomEveryStep => {
+            let all = RotationSet::of_size(plan.curl_orientations, 0).rotations();
+            all.iter().map(|rotation| rotation.after(&off_z)).collect()
+        }
     };
     let inner = FrameAveraged { inner: exact, rotations };
     let jacobian = CentralDifferences { inner, step_angstrom: STEP_ANGSTROM }.jacobian(plan.structure)?;
