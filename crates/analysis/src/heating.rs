@@ -9,7 +9,7 @@
 //! | error | what becomes of the integral |
 //! |---|---|
 //! | uncorrelated between steps h: an orientation drawn anew, rounding | Σ_i ⟨\|δF_i\|²⟩ h / 2m_i |
-//! | a curl: the antisymmetric part A of the Jacobian, δF = A (r − r₀) | k_B T Σ_{j<k} A_jk² / (2 ω_j² ω_k²) · [ (ω_j + ω_k)² g(ω_j − ω_k) + (ω_j − ω_k)² g(ω_j + ω_k) ], g(Δ) = Γ/(Δ² + Γ²), over pairs of normal modes that lose their phases at a rate Γ |
+//! | a curl: the antisymmetric part A of the Jacobian, δF = A (r − r₀) | 8 k_B T Γ Σ_{j<k} A_jk² / [(ω_j² − ω_k²)² + 2 Γ² (ω_j² + ω_k²)], over pairs of normal modes that lose their phases as in a bath of friction Γ |
 //! | anything with a potential | 0 |
 //!
 //! Of the energy E half goes to the kinetic energy where the motion is harmonic and has equilibrated: predictions here
@@ -139,13 +139,12 @@ impl CurlPairs {
     /// Power, eV/fs, at a temperature, of modes of one width Γ/2πc in cm⁻¹: the formula of the module.
     pub fn power_ev_per_fs(&self, width_per_cm: f64, temperature_k: f64) -> f64 {
         let rate = TAU * SPEED_OF_LIGHT_IN_CM_PER_FS * width_per_cm;
-        let peak = |detuning: f64| rate / (detuning * detuning + rate * rate);
-        let of_pair = |&Pair { frequencies: [a, b], coupling }: &Pair| {
-            let (sum, difference) = (a + b, a - b);
-            coupling.powi(2) / (2.0 * (a * b).powi(2))
-                * (sum.powi(2) * peak(difference) + difference.powi(2) * peak(sum))
+        let of_pair = |&Pair { frequencies, coupling }: &Pair| {
+            let [j, k] = frequencies.map(|frequency| frequency * frequency);
+            coupling.powi(2) / ((j - k).powi(2) + 2.0 * rate.powi(2) * (j + k))
         };
-        BOLTZMANN_IN_EV_PER_K * temperature_k * self.pairs.iter().map(of_pair).sum::<f64>()
+        let sum: f64 = self.pairs.iter().map(of_pair).sum();
+        8.0 * BOLTZMANN_IN_EV_PER_K * temperature_k * rate * sum
     }
 }
 
@@ -199,14 +198,23 @@ mod tests {
 
     #[test]
     fn pairs_of_modes_heat_as_two_oscillators_that_lose_their_phases_in_a_bath() {
-        let (mass, temperature, wavenumber, friction) = (12.0, 300.0, 3000.0, 1e-3);
+        let (mass, temperature) = (12.0, 300.0);
         let per_cm = TAU * SPEED_OF_LIGHT_IN_CM_PER_FS;
-        let width = friction / per_cm;
-        for off in [0.0, 1.0, 10.0] {
-            let wavenumbers = [wavenumber, wavenumber + off * width];
+        let near = 3000.0 + 1e-3 / per_cm;
+        let pairs = [
+            [3000.0, 3000.0],
+            [3000.0, near],
+            [500.0, 1000.0],
+            [300.0, 1500.0],
+            [50.0, 1000.0],
+            [20.0, 50.0],
+        ];
+        // The last friction is above twice the frequency of the softest: overdamped.
+        for (wavenumbers, friction) in pairs.iter().flat_map(|pair| [1e-4, 1e-3, 1e-2].map(|f| (*pair, f))) {
+            let width = friction / per_cm;
             let squares = wavenumbers.map(|wavenumber| (per_cm * wavenumber).powi(2));
-            // Weak beside the friction: second order in the curl.
-            let curl = 0.01 * friction * per_cm * wavenumber;
+            // Weak beside the friction: second order in the curl, which saturates by its square over (γω)², 1e-6.
+            let curl = 1e-3 * friction * per_cm * wavenumbers[0];
             let expected = stationary_power(squares, curl, friction, BOLTZMANN_IN_EV_PER_K * temperature);
             let [k, l] = squares.map(|square| square * mass / EV_PER_U_IN_ANGSTROM2_PER_FS2);
             let c = curl * mass / EV_PER_U_IN_ANGSTROM2_PER_FS2;
@@ -215,9 +223,7 @@ mod tests {
             let wavenumbers = [wavenumbers[0], wavenumbers[1], 0.0];
             let found = CurlPairs::new(&jacobian, &[mass], &wavenumbers, &modes);
             let ratio = found.power_ev_per_fs(width, temperature) / expected;
-            // The curl saturates by its square over (γω)², 1e-4. Correlations under noise have no cusp at t = 0, so that far off, at
-            // Δ of the order of ω, they differ from those of the formula: (Δ/ω)² is 3e-4 at most.
-            assert!((ratio - 1.0).abs() < 1e-3, "{off}: {ratio}");
+            assert!((ratio - 1.0).abs() < 1e-5, "{wavenumbers:?}, {friction}: {ratio}");
             let hotter = found.power_ev_per_fs(width, 2.0 * temperature) / expected;
             assert!((hotter - 2.0 * ratio).abs() < 1e-12);
         }

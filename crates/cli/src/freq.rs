@@ -1,11 +1,13 @@
 //! `mdet freq`: vibrational wavenumbers and modes of a molecule from the exact force Jacobian.
 
 use crate::input::{InputArgs, at, check_output, masses_of, off_z, refuse_fixed_atoms};
+use crate::md::{FRICTION_PER_FS, TEMPERATURE_K};
 use crate::model_choice::{ModelArgs, Precision};
 use crate::{AnyError, Done};
 use clap::Args;
 use mdet_analysis::heating::CurlPairs;
 use mdet_core::constants::SPEED_OF_LIGHT_IN_CM_PER_FS;
+use mdet_core::rigid::remove_net_force_and_torque;
 use mdet_core::{ForceField, ForceJacobian, NetForceRemoved, Structure, atomic_write};
 use mdet_data::{FrameView, write_frame};
 use mdet_md::normal_modes::{NormalModes, normal_modes};
@@ -14,7 +16,7 @@ use std::path::PathBuf;
 /// Vibrational frequencies of the one frame of an XYZ file, which should be a minimum: see mdet opt.
 ///
 /// The Hessian is the symmetric part of the exact Jacobian of the model's forces; the antisymmetric share, which no
-/// potential could have, is printed, with the heat that it gives Langevin dynamics (docs/drift.md). Translations and rotations are projected out. Imaginary frequencies are
+/// potential could have, is printed, with the energy that it pumps into Langevin dynamics (docs/drift.md). Translations and rotations are projected out. Imaginary frequencies are
 /// negative. The precision is f64 unless asked otherwise.
 ///
 /// Example: mdet freq minimum.xyz --modes modes.xyz
@@ -36,10 +38,6 @@ pub(crate) struct FreqArgs {
 const FRAMES_PER_PERIOD: usize = 20;
 const AMPLITUDE_ANGSTROM: f64 = 0.4;
 
-/// Of the Langevin dynamics whose heating is predicted: the defaults of `mdet md`.
-const TEMPERATURE_K: f64 = 300.0;
-const FRICTION_PER_FS: f64 = 0.01;
-
 /// Forces above this, in eV/Å, are those of no minimum: frequencies mean little there.
 const MINIMUM_FORCE: f64 = 0.05;
 
@@ -54,7 +52,7 @@ pub(crate) fn run(args: &FreqArgs) -> Result<Done, AnyError> {
         return Err(format!("{file}: expected one frame, found {found}").into());
     };
     refuse_fixed_atoms(std::slice::from_ref(frame))?;
-    let (structure, rotation) = off_z(frame, structure);
+    let (structure, rotation) = off_z([structure]).swap_remove(0);
     let precision = args.model.precision.unwrap_or(Precision::F64);
     let mut force_field = args.model.force_jacobian_in(precision, &model)?;
     let jacobian = force_field.jacobian(&structure)?;
@@ -72,11 +70,12 @@ pub(crate) fn run(args: &FreqArgs) -> Result<Done, AnyError> {
         "antisymmetric share   {:.2} % of the Jacobian (0 for forces with a potential)",
         100.0 * modes.antisymmetric_share
     );
-    let pairs = CurlPairs::new(&jacobian, &masses_u, &modes.wavenumbers_per_cm, &modes.displacements);
+    let moving = without_net_force(jacobian, structure.positions());
+    let pairs = CurlPairs::new(&moving, &masses_u, &modes.wavenumbers_per_cm, &modes.displacements);
     let width_per_cm = FRICTION_PER_FS / (std::f64::consts::TAU * SPEED_OF_LIGHT_IN_CM_PER_FS);
-    let heating = pairs.power_ev_per_fs(width_per_cm, TEMPERATURE_K) * 1e6 / structure.n_atoms() as f64;
+    let pumped = pairs.power_ev_per_fs(width_per_cm, TEMPERATURE_K) * 1e6 / structure.n_atoms() as f64;
     println!(
-        "its heat in NVT       {heating:.2} meV/atom/ps, of harmonic modes in Langevin dynamics at {TEMPERATURE_K} K and {FRICTION_PER_FS}/fs"
+        "it pumps in NVT       {pumped:.2} meV/atom/ps, harmonic, in Langevin dynamics at {TEMPERATURE_K} K and {FRICTION_PER_FS}/fs"
     );
     if let Some(path) = &args.modes {
         if let Some(rotation) = rotation {
@@ -85,6 +84,21 @@ pub(crate) fn run(args: &FreqArgs) -> Result<Done, AnyError> {
         atomic_write(path, &animations(&frames[0].1, &modes)?).map_err(at(path))?;
     }
     Ok(Done::Completed)
+}
+
+/// The Jacobian `[3n, 3n]` of the forces that move a molecule in dynamics: every column without its net force and torque.
+fn without_net_force(mut jacobian: Vec<f64>, positions: &[[f64; 3]]) -> Vec<f64> {
+    let size = 3 * positions.len();
+    for column in 0..size {
+        let mut forces: Vec<[f64; 3]> = (0..positions.len())
+            .map(|i| std::array::from_fn(|axis| jacobian[(3 * i + axis) * size + column]))
+            .collect();
+        remove_net_force_and_torque(positions, &mut forces);
+        for (row, force) in forces.as_flattened().iter().enumerate() {
+            jacobian[row * size + column] = *force;
+        }
+    }
+    jacobian
 }
 
 fn warn_off_minimum(force_field: impl ForceField, structure: &Structure) -> Result<(), AnyError> {

@@ -82,17 +82,23 @@ impl ElectronArgs {
     }
 }
 
-/// The structure to compute and the rotation that made it, where a pair of atoms lies along z, where the model's directions jump
-/// ([`rotation_off_z`]); said in one line.
-pub(crate) fn off_z(frame: &Frame, structure: &Structure) -> (Structure, Option<Rotation>) {
-    let rotation = rotation_off_z(structure);
-    if rotation.is_some() {
-        let place = &frame.place;
+/// The structures to compute, each with the rotation that made it where atoms lie along z ([`rotation_off_z`]); said in one line.
+pub(crate) fn off_z<'a>(
+    structures: impl IntoIterator<Item = &'a Structure>,
+) -> Vec<(Structure, Option<Rotation>)> {
+    let turn = |structure: &Structure| {
+        let rotation = rotation_off_z(structure);
+        (rotation.map_or_else(|| structure.clone(), |rotation| turned(structure, &rotation)), rotation)
+    };
+    let all: Vec<_> = structures.into_iter().map(turn).collect();
+    let n_turned = all.iter().filter(|(_, rotation)| rotation.is_some()).count();
+    if n_turned > 0 {
+        let n_all = all.len();
         eprintln!(
-            "mdet: {place}: a pair of atoms lies along z, where the model's directions jump: turned while computed"
+            "mdet: {n_turned} of {n_all} molecules have atoms along z, where the model's directions jump: computed turned, written as they lay"
         );
     }
-    (rotation.map_or_else(|| structure.clone(), |rotation| turned(structure, &rotation)), rotation)
+    all
 }
 
 /// The masses in u of a frame's atoms: its own, else those of the natural elements.

@@ -19,7 +19,7 @@ use crate::model_choice::{ModelArgs, Precision};
 use crate::{AnyError, Done};
 use clap::Args;
 use mdet_core::constants::{BOHR_IN_ANGSTROM, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM};
-use mdet_core::frames::forces_in_frames;
+use mdet_core::frames::{forces_in_frames, rotation_off_z};
 use mdet_core::{
     ForceField, NetForceRemoved, Purpose, RandomStream, Rotation, Structure, bonds, elements,
     structure::distance,
@@ -86,6 +86,7 @@ pub(crate) fn run(args: &IpiArgs) -> Result<Done, AnyError> {
         structure,
         force_field: NetForceRemoved::new(args.model.force_field_in(precision, &model)?),
         offset: args.rotation_offset.then_some(offset),
+        fixed: Rotation::IDENTITY,
         may_differ: args.electrons.force,
         n_geometries: 0,
     };
@@ -109,22 +110,25 @@ fn host_and_port(text: &str) -> Result<String, String> {
 }
 
 fn tcp_stream(address: &str) -> io::Result<TcpStream> {
+    let mut refused = None;
     let mut last = ErrorKind::NotFound.into();
     for address in address.to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             // A port without a server may be given to this very connection.
             Ok(stream) if stream.local_addr()? == stream.peer_addr()? => {
-                last = ErrorKind::ConnectionRefused.into();
+                refused = Some(ErrorKind::ConnectionRefused.into());
             }
             Ok(stream) => {
                 // Answers are short and waited for.
                 stream.set_nodelay(true)?;
                 return Ok(stream);
             }
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => refused = Some(error),
             Err(error) => last = error,
         }
     }
-    Err(last)
+    // A name may stand for addresses that this machine does not have, beside one that is worth another try.
+    Err(refused.unwrap_or(last))
 }
 
 fn connect<S>(address: &str, open: impl Fn() -> io::Result<S>) -> Result<S, AnyError> {
@@ -155,6 +159,8 @@ struct Driver {
     structure: Structure,
     force_field: NetForceRemoved<Box<dyn ForceField>>,
     offset: Option<RandomStream>,
+    /// What all geometries are turned by without an offset: off z, if the first one has atoms along it.
+    fixed: Rotation,
     /// Whether the first geometry may have other bonds than the structure.
     may_differ: bool,
     n_geometries: u64,
@@ -202,17 +208,22 @@ impl Driver {
     fn forces(&mut self, positions: Vec<[f64; 3]>) -> Result<Vec<[f64; 3]>, AnyError> {
         let (numbers, charge) = (self.structure.numbers().to_vec(), self.structure.charge());
         let structure = Structure::new(numbers, positions, charge, self.structure.multiplicity())?;
-        if self.n_geometries == 0 && !self.may_differ {
-            check_bonds(&self.structure, &structure)?;
+        if self.n_geometries == 0 {
+            if !self.may_differ {
+                check_bonds(&self.structure, &structure)?;
+            }
+            if let Some(rotation) = rotation_off_z(&structure).filter(|_| self.offset.is_none()) {
+                eprintln!("mdet: atoms lie along z, where the model's directions jump: computed turned");
+                self.fixed = rotation;
+            }
         }
         let batch = std::slice::from_ref(&structure);
         let mut forces = vec![[0.0; 3]; structure.n_atoms()];
-        match self.offset {
-            None => self.force_field.forces(batch, &mut forces)?,
-            Some(offset) => {
-                let rotation = Rotation::random(&mut offset.at_step(self.n_geometries));
-                forces_in_frames(&mut self.force_field, batch, &[rotation], &mut forces)?;
-            }
+        let turn = |offset: RandomStream| Rotation::random(&mut offset.at_step(self.n_geometries));
+        let rotation = self.offset.map_or(self.fixed, turn);
+        match rotation == Rotation::IDENTITY {
+            true => self.force_field.forces(batch, &mut forces)?,
+            false => forces_in_frames(&mut self.force_field, batch, &[rotation], &mut forces)?,
         }
         Ok(forces)
     }

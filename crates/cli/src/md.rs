@@ -21,6 +21,7 @@ use mdet_data::FrameView;
 use mdet_md::{Ending, Monitor, Schedule, Simulation, SimulationError, StopCondition};
 use mdet_model::Model;
 use sha2::{Digest, Sha256};
+pub(crate) use start::{FRICTION_PER_FS, TEMPERATURE_K};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use trajectory::isotopes;

@@ -68,7 +68,7 @@ struct Descent {
 }
 
 impl Descent {
-    /// Back to the orientation of the file.
+    /// To the orientation of the file, when it is done.
     fn turn_back(&mut self) {
         if let Some(rotation) = self.rotation.take() {
             self.structure = turned(&self.structure, &rotation.inverse());
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &OptArgs) -> Result<Done, AnyError> {
         structure,
     };
     let mut descents: Vec<Descent> =
-        frames.iter().map(|(frame, structure)| descent(off_z(frame, structure))).collect();
+        off_z(frames.iter().map(|(_, structure)| structure)).into_iter().map(descent).collect();
     let stop = interrupt::flag()?;
     descend(args, &mut force_field, &mut descents, &stop)?;
     let interrupted = stop.load(Ordering::Relaxed);
@@ -227,6 +227,37 @@ mod tests {
             }
             check_finite(batch, forces)
         }
+    }
+
+    #[test]
+    fn a_turned_descent_is_written_as_it_lay_with_forces_of_its_geometry() {
+        let turn = Rotation::from_quaternion([0.4, -0.2, 0.7, 0.5]);
+        let as_it_lay = [[0.0; 3], [0.0, 0.0, 1.2]];
+        let (forces, moved) = ([[0.0, 1.0, -2.0], [3.0, -1.0, 2.0]], [[5.0, 0.0, 0.0], [0.0; 3]]);
+        let start = Structure::new(vec![6, 8], as_it_lay.to_vec(), 0, 1).unwrap();
+        let mut descent = Descent {
+            structure: turned(&start, &turn),
+            rotation: Some(turn),
+            optimiser: Optimiser::fire(),
+            positions: vec![[0.0; 3]; 2],
+            forces: vec![[0.0; 3]; 2],
+            largest: f64::INFINITY,
+            n_steps: 0,
+            not_finite: None,
+        };
+        let mut in_its_frame = forces;
+        turn.apply(&mut in_its_frame);
+        descent.take(&in_its_frame, 3);
+        // The next step leads where there are no forces.
+        descent.structure.positions_mut().copy_from_slice(&moved);
+        descent.fail(1);
+        descent.turn_back();
+        let near = |found: &[[f64; 3]], expected: &[[f64; 3]]| {
+            let pairs = found.as_flattened().iter().zip(expected.as_flattened());
+            pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max) < 1e-14
+        };
+        assert!(near(descent.structure.positions(), &as_it_lay), "{:?}", descent.structure);
+        assert!(near(&descent.forces, &forces), "{:?}", descent.forces);
     }
 
     #[test]

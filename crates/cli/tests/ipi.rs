@@ -185,6 +185,24 @@ fn a_rotation_offset_turns_every_geometry_anew_by_its_seed() {
 }
 
 #[test]
+fn a_molecule_along_z_has_the_forces_of_another_orientation() {
+    let folder = water();
+    let expected = predicted(folder.path());
+    let z_from_x = |[x, y, z]: [f64; 3]| [-z, y, x];
+    let along = WATER.map(z_from_x);
+    let rows = along.iter().zip(["O", "H", "H"]).map(|([x, y, z], symbol)| format!("{symbol} {x} {y} {z}\n"));
+    std::fs::write(folder.path().join("water.xyz"), format!("3\n\n{}", rows.collect::<String>())).unwrap();
+    let (driver, mut server) = unix_driver(folder.path(), &[]);
+    send_positions(&mut server, &along);
+    let found = ask_forces(&mut server);
+    drop(server);
+    assert!(ended(driver).2.contains("atoms lie along z"));
+    let turned: Vec<f64> = expected.as_chunks().0.iter().flat_map(|&f| z_from_x(f)).collect();
+    // As in the test of the offset.
+    assert_close(&found, &turned, 0.2);
+}
+
+#[test]
 fn a_server_that_is_killed_while_it_waits_is_an_end() {
     let folder = water();
     let (driver, mut server) = unix_driver(folder.path(), &[]);

@@ -36,10 +36,7 @@ fn water_is_optimised_and_its_minimum_has_three_real_frequencies() {
     assert!((1200.0..2100.0).contains(&wavenumbers[0]), "{text}");
     assert!(wavenumbers[1..].iter().all(|nu| (3200.0..4300.0).contains(nu)), "{text}");
     assert!(text.contains("imaginary             0") && text.contains("antisymmetric share"), "{text}");
-    assert!(
-        text.contains("meV/atom/ps, of harmonic modes in Langevin dynamics at 300 K and 0.01/fs"),
-        "{text}"
-    );
+    assert!(text.contains("meV/atom/ps, harmonic, in Langevin dynamics at 300 K and 0.01/fs"), "{text}");
     assert_eq!(mdet_data::read_file(&here.join("modes.xyz")).unwrap().len(), 60);
 }
 
@@ -50,13 +47,13 @@ fn a_molecule_along_z_is_computed_across_it() {
     std::fs::write(here.join("m.xyz"), "3\n\nC 0 0 0\nO 0 0 1.2\nO 0 0 -1.2\n").unwrap();
     let output = mdet(here, "opt m.xyz -o out.xyz --precision f64 --max-force 0.002");
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && stderr.contains("a pair of atoms lies along z"), "{stderr}");
+    assert!(output.status.success() && stderr.contains("1 of 1 molecules have atoms along z"), "{stderr}");
     let minimum = mdet_data::read_file(&here.join("out.xyz")).unwrap().remove(0);
     // It is back along z, but for what little the forces bend it.
     assert!(minimum.positions.iter().all(|[x, y, _]| x.hypot(*y) < 0.01), "{:?}", minimum.positions);
     let output = mdet(here, "freq out.xyz --modes modes.xyz");
     let text = String::from_utf8(output.stdout).unwrap();
-    // As it lies, a third of the Jacobian is antisymmetric and the bending modes are at 3,200 cm⁻¹ and unbound.
+    // As it lies, half of the Jacobian is antisymmetric and a bending mode is at 3,200 cm⁻¹; across z 0.5 % and 696 cm⁻¹.
     let number = |line: &str, place| line.split_whitespace().nth(place).unwrap().parse::<f64>().unwrap();
     assert!((500.0..900.0).contains(&number(text.lines().nth(1).unwrap(), 1)), "{text}");
     let share = text.lines().find(|line| line.starts_with("antisymmetric")).unwrap();

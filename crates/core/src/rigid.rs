@@ -24,9 +24,9 @@ use nalgebra::{Matrix3, SymmetricEigen, Vector3};
 /// rounding in f64 stays four orders of magnitude below.
 const LINEAR_FRACTION: f64 = 1e-10;
 
-/// Second moments below this part of their sum are those of a linear molecule that an optimiser has left bent by about 1 % of
-/// its length; a molecule whose minimum is bent has far more.
-const BENT_FRACTION: f64 = 1e-4;
+/// How far from their line atoms of a linear molecule may be, Å: an optimiser leaves soft bends like that, and hydrogen at the end of a
+/// bent molecule is nine times as far.
+const OFF_LINE_ANGSTROM: f64 = 0.1;
 
 /// Changes the forces as little as possible (in Σ |δ_i|²) to make net force and net torque zero.
 ///
@@ -110,20 +110,21 @@ pub fn rigid_shares(masses_u: &[f64], positions: &[[f64; 3]]) -> Vec<f64> {
     masses_u.iter().zip(&displacements).map(share).collect()
 }
 
-/// The positions in Å, moved onto their line where they are linear but for a bend as an optimiser leaves it, which no rotation about
-/// the line may be read into.
+/// The positions in Å, moved onto their line where none is farther than 0.1 Å from it: of a linear molecule as an optimiser leaves it,
+/// into whose bend no rotation about the line may be read.
 ///
 /// # Panics
 /// When there are no atoms, or the positions are not finite.
 pub fn straightened(positions: &[[f64; 3]]) -> Vec<[f64; 3]> {
     let displacements = displacements(&|_| 1.0, positions);
-    let moments = moments(&|_| 1.0, &displacements);
-    let smallest = BENT_FRACTION * moments.iter().map(|(_, moment)| moment).sum::<f64>();
-    let Some((axis, _)) = moments.iter().find(|&&(_, moment)| moment < smallest) else {
+    let [first, others @ ..] = moments(&|_| 1.0, &displacements);
+    let (line, _) =
+        others.into_iter().fold(first, |least, other| if other.1 < least.1 { other } else { least });
+    let off_line: Vec<Vector3<f64>> = displacements.iter().map(|d| d - line * line.dot(d)).collect();
+    if off_line.iter().any(|off| off.norm() > OFF_LINE_ANGSTROM) {
         return positions.to_vec();
-    };
-    let off_line = |d: &Vector3<f64>| d - axis * axis.dot(d);
-    positions.iter().zip(&displacements).map(|(&r, d)| (Vector3::from(r) - off_line(d)).into()).collect()
+    }
+    positions.iter().zip(off_line).map(|(&r, off)| (Vector3::from(r) - off).into()).collect()
 }
 
 fn remove_rigid_motion(weight: impl Fn(usize) -> f64, positions: &[[f64; 3]], vectors: &mut [[f64; 3]]) {

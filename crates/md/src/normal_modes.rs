@@ -34,7 +34,7 @@ pub struct NormalModes {
 
 /// The normal modes at `positions` (Å) of atoms with `masses_u`, from the Jacobian ∂F/∂r, `[3n, 3n]`, eV/Å².
 ///
-/// A molecule bent by less than 1 % of its length counts as linear.
+/// A molecule whose atoms lie within 0.1 Å of a line counts as linear.
 ///
 /// # Panics
 /// When the lengths do not fit together.

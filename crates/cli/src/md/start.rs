@@ -13,6 +13,10 @@ use mdet_md::{
 };
 use std::path::{Path, PathBuf};
 
+/// What NVT is run at when nothing else is asked for.
+pub(crate) const TEMPERATURE_K: f64 = 300.0;
+pub(crate) const FRICTION_PER_FS: f64 = 0.01;
+
 /// Everything of a new run, ready for its first step.
 pub(super) fn start(args: &MdArgs) -> Result<(AnySimulation, RunFolder, RunConfig), AnyError> {
     let file = args.file.as_deref().expect("the command line requires it without a restart");
@@ -88,13 +92,14 @@ fn resolve(args: &MdArgs, file: &Path, model: String, model_sha256: String) -> R
 fn dynamics(args: &MdArgs) -> Result<Config, AnyError> {
     let options = &args.dynamics;
     refuse_idle_options(args)?;
-    let temperature_k = options.temperature.unwrap_or(300.0);
+    let temperature_k = options.temperature.unwrap_or(TEMPERATURE_K);
     let time_constant_fs = options.time_constant.unwrap_or(100.0);
     let ensemble = match options.ensemble {
         EnsembleName::Nve => Ensemble::Nve,
-        EnsembleName::NvtLangevin => {
-            Ensemble::NvtLangevin { temperature_k, friction_per_fs: options.friction.unwrap_or(0.01) }
-        }
+        EnsembleName::NvtLangevin => Ensemble::NvtLangevin {
+            temperature_k,
+            friction_per_fs: options.friction.unwrap_or(FRICTION_PER_FS),
+        },
         EnsembleName::NvtBussi => Ensemble::NvtBussi { temperature_k, time_constant_fs },
         EnsembleName::NvtNoseHoover => Ensemble::NvtNoseHoover { temperature_k, time_constant_fs },
     };
