@@ -2,7 +2,7 @@
 """Which architecture and recipe learn most in equal time: the study of docs/scaling.md.
 
     cargo build --release
-    tools/scaling_study.py corpus/train_00.npz corpus/val.npz -o study --minutes 10
+    tools/scaling_study.py corpus/train_00.npz corpus/val.npz -o study --minutes 7
     pip install matplotlib
     tools/scaling_study.py --plot docs/results/scaling.csv docs/results/scaling.svg
 
@@ -31,7 +31,7 @@ VARIED = {
     "n_gaussians": [32, 128],
     "learning_rate": [2e-3, 8e-3],
     "structures_per_step": [24, 96],
-    "seed": [2, 3],
+    "seed": [2],
 }
 NAMES = {
     "width": "width", "n_layers": "layers", "n_heads": "heads", "n_gaussians": "Gaussians", "learning_rate": "learning rate",
@@ -146,6 +146,8 @@ def plot(source, target):
         panel.set_title(name, fontsize=9)
         panel.grid(which="both", color="#d5dade")
         panel.legend(frameon=False, fontsize=7)
+    axes[0, 0].set_yticks([100, 150, 200, 300, 400, 600], labels=["100", "150", "200", "300", "400", "600"])
+    axes[0, 0].minorticks_off()
     figure.supxlabel("minutes of training")
     figure.supylabel("force MAE of a component, meV/Å")
     figure.savefig(target, metadata={"Date": None})
@@ -155,7 +157,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="*", metavar="TRAIN VAL")
     parser.add_argument("-o", "--out", default="study")
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--minutes", type=float, default=7)
     parser.add_argument("--mdet", default="target/release/mdet")
     parser.add_argument("--plot", nargs=2, metavar=("TABLE", "SVG"))
     args = parser.parse_args()
