@@ -15,14 +15,14 @@
 //! The model has no energy and the molecule no cell: energy and virial are sent as 0, the cell is read past.
 
 use crate::input::ElectronArgs;
+use crate::md::name_of_atom;
 use crate::model_choice::{ModelArgs, Precision};
 use crate::{AnyError, Done};
 use clap::Args;
 use mdet_core::constants::{BOHR_IN_ANGSTROM, HARTREE_PER_BOHR_IN_EV_PER_ANGSTROM};
 use mdet_core::frames::{forces_in_frames, rotation_off_z};
 use mdet_core::{
-    ForceField, NetForceRemoved, Purpose, RandomStream, Rotation, Structure, bonds, elements,
-    structure::distance,
+    ForceField, NetForceRemoved, Purpose, RandomStream, Rotation, Structure, bonds, structure::distance,
 };
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -240,13 +240,12 @@ fn check_bonds(file: &Structure, found: &Structure) -> Result<(), String> {
     let (expected, given) = (bonds_of(file), bonds_of(found));
     let differs = |&&[i, j]: &&[usize; 2]| expected.contains(&[i, j]) != given.contains(&[i, j]);
     let Some(&[i, j]) = expected.iter().chain(&given).find(differs) else { return Ok(()) };
-    let name = |atom: usize| format!("{}{}", elements::symbol(file.numbers()[atom]), atom + 1);
     let apart = |structure: &Structure| distance(&structure.positions()[i], &structure.positions()[j]);
     Err(format!(
         "expected the bonds of the file's molecule, found {}–{} {:.2} Å apart, in the file {:.2} Å: is the order of atoms \
          the same, and the molecule whole (no pbc)? --force takes it as it is",
-        name(i),
-        name(j),
+        name_of_atom(file, i),
+        name_of_atom(file, j),
         apart(found),
         apart(file)
     ))

@@ -16,6 +16,7 @@ pub(crate) use args::MdArgs;
 use checkpoint::Checkpoint;
 use config::RunConfig;
 use folder::RunFolder;
+pub(crate) use folder::name_of_atom;
 use mdet_core::{ForceField, FrameAveraged, NetForceRemoved, Removal, RotationSet, Structure};
 use mdet_data::FrameView;
 use mdet_md::{Ending, Monitor, Schedule, Simulation, SimulationError, StopCondition};
