@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 /// Molecules needed for an interval: draws from fewer repeat too few orders.
 const MIN_MOLECULES: usize = 20;
 
+/// Molecules that must differ from what most have, in the feature and in the measure, for an interval.
+const MIN_APART: usize = 6;
+
 /// Draws of the bootstrap.
 const N_RESAMPLES: u64 = 400;
 
@@ -56,6 +59,13 @@ pub struct MappedMolecule {
     pub unstable_ps: Option<f64>,
     /// Replicas that became unstable.
     pub n_unstable: usize,
+}
+
+impl MappedMolecule {
+    /// The prediction, where all of its parts were measured: without the curl's it says little.
+    pub fn whole_prediction(&self) -> Option<&PredictedHeating> {
+        self.predicted.as_ref().filter(|predicted| predicted.curl_mev_per_atom_per_ps.is_some())
+    }
 }
 
 /// A molecule whose forces are not finite, so that it has no numbers.
@@ -153,6 +163,13 @@ pub fn correlations(molecules: &[MappedMolecule], seed: u64) -> Vec<Correlation>
     found
 }
 
+/// How many values differ from the most frequent one.
+fn n_apart(values: impl Iterator<Item = f64>) -> usize {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.len() - values.chunk_by(|a, b| a == b).map(<[f64]>::len).max().unwrap_or(0)
+}
+
 fn with_interval(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
     let correlation = |pairs: &[[f64; 2]]| {
         let [x, y] = [0, 1].map(|k| pairs.iter().map(|pair| pair[k]).collect::<Vec<f64>>());
@@ -169,7 +186,10 @@ fn with_interval(pairs: &[[f64; 2]], seed: u64) -> Option<Estimate> {
     let mut draws: Vec<f64> = (0..N_RESAMPLES).filter_map(draw).collect();
     draws.sort_by(f64::total_cmp);
     let ends = quantile(&draws, 0.025).zip(quantile(&draws, 0.975));
-    let interval = ends.filter(|_| pairs.len() >= MIN_MOLECULES).map(|(low, high)| [low, high]);
+    // Where a few molecules alone differ from the rest, the draws say nothing of others like them.
+    let fewest = [0, 1].map(|k| n_apart(pairs.iter().map(|pair| pair[k]))).into_iter().min();
+    let is_enough = pairs.len() >= MIN_MOLECULES && fewest >= Some(MIN_APART);
+    let interval = ends.filter(|_| is_enough).map(|(low, high)| [low, high]);
     Some(Estimate { value, interval })
 }
 
@@ -221,6 +241,14 @@ mod tests {
             (0, true)
         );
         assert_eq!(found.len(), MEASURES.len() * FEATURES.len());
+        // Three that stand out are these three, and no rule.
+        let mut odd = molecules.clone();
+        odd[..3].iter_mut().for_each(|molecule| molecule.features.branching = 1.0);
+        let found = correlations(&odd, 1);
+        let three = found.iter().find(|c| c.measure == "λ" && c.feature == "branching").unwrap();
+        assert!(
+            three.rank_correlation.unwrap().value < 0.0 && three.rank_correlation.unwrap().interval.is_none()
+        );
         let few = correlations(&molecules[..19], 1);
         assert!(few.iter().all(|c| c.rank_correlation.is_none_or(|found| found.interval.is_none())));
     }

@@ -187,7 +187,8 @@ impl Motion {
             let mut internal = self.velocities[frame].clone();
             remove_translation_and_rotation(masses_u, &self.positions[frame], &mut internal);
             let energy = |v: &[[f64; 3]]| kinetic_energies_ev(v, masses_u).iter().sum::<f64>();
-            1.0 - energy(&internal) / energy(&self.velocities[frame]).max(f64::MIN_POSITIVE)
+            let all = energy(&self.velocities[frame]);
+            if all > 0.0 { 1.0 - energy(&internal) / all } else { 0.0 }
         };
         let has_rigid_motion =
             [0, self.velocities.len() - 1].into_iter().any(|f| rigid_share(f) > NO_RIGID_MOTION);

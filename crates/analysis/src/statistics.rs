@@ -143,7 +143,10 @@ impl Histogram {
     }
 }
 
-/// The statistics of `units` pooled, each with its bootstrap interval over the units.
+/// Units that a bootstrap's interval takes. Of two it is from the smaller to the larger, which holds the mean half of the time.
+const MIN_UNITS: usize = 6;
+
+/// The statistics of `units` pooled, each with its bootstrap interval over the units; without one where these are fewer than six.
 ///
 /// A unit carries `M` sums; `statistics` turns the sums of all drawn units into `K` numbers. The draws are a
 /// function of `seed` alone.
@@ -176,7 +179,7 @@ pub fn bootstrap<const M: usize, const K: usize>(
     std::array::from_fn(|k| {
         draws[k].sort_by(f64::total_cmp);
         let ends = quantile(&draws[k], 0.025).zip(quantile(&draws[k], 0.975));
-        let interval = ends.filter(|_| units.len() > 1).map(|(low, high)| [low, high]);
+        let interval = ends.filter(|_| units.len() >= MIN_UNITS).map(|(low, high)| [low, high]);
         Estimate { value: values[k], interval }
     })
 }
@@ -255,10 +258,10 @@ mod tests {
     }
 
     #[test]
-    fn one_unit_has_no_interval_and_the_draws_follow_the_seed() {
-        let [one] = bootstrap(&[[3.0, 1.0]], |[sum, n]| [sum / n], 0);
-        assert_eq!(one, Estimate { value: 3.0, interval: None });
-        let units = [[1.0, 1.0], [2.0, 1.0], [4.0, 1.0], [7.0, 1.0]];
+    fn few_units_have_no_interval_and_the_draws_follow_the_seed() {
+        let [few] = bootstrap(&[[3.0, 1.0]; 5], |[sum, n]| [sum / n], 0);
+        assert_eq!(few, Estimate { value: 3.0, interval: None });
+        let units = [[1.0, 1.0], [2.0, 1.0], [3.5, 1.0], [3.5, 1.0], [4.0, 1.0], [7.0, 1.0]];
         let mean = |seed| bootstrap(&units, |[sum, n]| [sum / n], seed);
         assert_eq!(mean(1), mean(1));
         let [low, high] = mean(1)[0].interval.unwrap();

@@ -7,6 +7,7 @@ mod map;
 mod nve;
 mod observables;
 mod parts;
+mod saved;
 mod stability;
 
 use crate::{AnyError, Done};

@@ -87,7 +87,7 @@ impl Judge {
         Ok(Committee { members: self.models.iter().map(member).collect::<Result<_, AnyError>>()? })
     }
 
-    /// What tells this judgement from another: its fields, command and model.
+    /// What tells this judgement from another: its fields, command, model and the files noted.
     pub fn key(&self) -> Result<String, AnyError> {
         // Neither threads nor the result's place change what is found.
         let mut words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
@@ -99,7 +99,9 @@ impl Judge {
                 _ => kept.push(word),
             }
         }
-        Ok(format!("{} {} {}", Record::SCHEMA, kept.join(" "), self.model_sha256()?))
+        let inputs: Vec<&str> = self.inputs.iter().map(|(_, sha256)| sha256.as_str()).collect();
+        let (schema, model) = (Record::SCHEMA, self.model_sha256()?);
+        Ok(format!("{schema} {} {model} {}", kept.join(" "), inputs.join(" ")))
     }
 
     /// The model as a force field in a precision: raw forces.

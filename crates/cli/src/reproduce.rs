@@ -97,9 +97,9 @@ const STEPS: [Step; 8] = [
         smoke: "md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 0.8ps -o NVT; \
             md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 0.8ps --precision f64 --rotation-offset=on --seed 1 -o TURNED; \
             traj NVT/trajectory.xyz TURNED/trajectory.xyz --blocks 4 --skip 0.2ps",
-        quick: "md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 11ps -o NVT; \
-            md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 11ps --precision f64 --rotation-offset=on --seed 1 -o TURNED; \
-            traj NVT/trajectory.xyz TURNED/trajectory.xyz --skip 1ps",
+        quick: "md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 105ps -o NVT; \
+            md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 105ps --precision f64 --rotation-offset=on --seed 1 -o TURNED; \
+            traj NVT/trajectory.xyz TURNED/trajectory.xyz --skip 5ps",
         full: "md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 205ps -o NVT; \
             md ETHANOL --model MODEL --ensemble nvt-bussi --monitor 0 --every 8 --time 205ps --precision f64 --rotation-offset=on --seed 1 -o TURNED; \
             traj NVT/trajectory.xyz TURNED/trajectory.xyz --skip 5ps" },

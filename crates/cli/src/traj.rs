@@ -66,16 +66,14 @@ pub(crate) fn run(args: &TrajArgs) -> Result<Done, AnyError> {
         return Err(format!("expected a resolution above 0 cm⁻¹, found {}", args.resolution).into());
     }
     let files: Vec<&PathBuf> = std::iter::once(&args.file).chain(&args.other).collect();
-    let motions = files.iter().map(|file| motion(file, args)).collect::<Result<Vec<_>, AnyError>>()?;
-    let first = &motions[0];
-    if let Some(other) = motions.get(1).filter(|other| other.numbers != first.numbers) {
-        let (expected, found) = (composition(&first.numbers), composition(&other.numbers));
-        let (file, first) = (files[1].display(), args.file.display());
-        return Err(format!(
-            "{file}: expected the atoms of {first} in their order ({expected}), found {found}"
-        )
-        .into());
+    let read = files.iter().map(|file| motion(file, args)).collect::<Result<Vec<_>, AnyError>>()?;
+    let (mut motions, zeros): (Vec<Motion>, Vec<Zero>) = read.into_iter().unzip();
+    if let [first, other] = &mut motions[..] {
+        comparable(first, other).map_err(|what| {
+            format!("{}: expected {what} as in {}", files[1].display(), args.file.display())
+        })?;
     }
+    let first = &motions[0];
     let look = Look {
         n_blocks: usize::from(args.blocks),
         resolution_per_cm: resolution(&motions, args),
@@ -85,7 +83,7 @@ pub(crate) fn run(args: &TrajArgs) -> Result<Done, AnyError> {
     };
     let observed: Vec<Observed> = motions.iter().map(|motion| Observed::of(motion, &look)).collect();
     let trajectories = files.iter().zip(&motions).zip(&observed);
-    let found = Trajectories {
+    let mut found = Trajectories {
         molecule: composition(&first.numbers),
         n_atoms: first.numbers.len(),
         trajectories: trajectories
@@ -95,6 +93,13 @@ pub(crate) fn run(args: &TrajArgs) -> Result<Done, AnyError> {
             .collect(),
         differences: observed.get(1).map_or(Vec::new(), |other| observed[0].differences(other, 0)),
     };
+    // Work from different starts has no common zero.
+    if zeros.windows(2).any(|zeros| zeros[0] != zeros[1]) {
+        let is_counted_from_zero =
+            |name: &str| ["potential energy", "total energy"].iter().any(|energy| name.starts_with(energy));
+        found.differences.retain(|difference| !is_counted_from_zero(&difference.name));
+        println!("potential and total energies are not compared: they are counted from different starts");
+    }
     print(&found);
     let inputs = files.iter().map(|file| input(file)).collect::<Result<_, AnyError>>()?;
     let provenance = provenance_of_files(inputs, started.elapsed().as_secs_f64());
@@ -103,8 +108,26 @@ pub(crate) fn run(args: &TrajArgs) -> Result<Done, AnyError> {
     write(&out, &Record::new(provenance, Judgement::Trajectories(found), view))
 }
 
+/// Makes sure that two trajectories can be laid over each other: of the same atoms, and with frames equally far apart.
+fn comparable(first: &Motion, other: &mut Motion) -> Result<(), String> {
+    if other.numbers != first.numbers {
+        let (expected, found) = (composition(&first.numbers), composition(&other.numbers));
+        return Err(format!("atoms {expected}, found {found}, or in another order,"));
+    }
+    let (expected, found) = (first.spacing_fs, other.spacing_fs);
+    if (found - expected).abs() > 1e-6 * expected {
+        return Err(format!("frames every {expected} fs, found every {found} fs,"));
+    }
+    // Equal but for rounding; the bins of their spectra are compared exactly.
+    other.spacing_fs = expected;
+    Ok(())
+}
+
+/// The geometry in which the potential energy of a run is zero; `None` where energies are the frames' own.
+type Zero = Option<Vec<[f64; 3]>>;
+
 /// Reads a trajectory, without what is to be skipped.
-fn motion(path: &Path, args: &TrajArgs) -> Result<Motion, AnyError> {
+fn motion(path: &Path, args: &TrajArgs) -> Result<(Motion, Zero), AnyError> {
     let mut frames = read_file(path)?;
     let numbers = frames[0].numbers.clone();
     if let Some(other) = frames.iter().find(|frame| frame.numbers != numbers) {
@@ -124,7 +147,7 @@ fn motion(path: &Path, args: &TrajArgs) -> Result<Motion, AnyError> {
         );
         frames.truncate(n_even);
     }
-    let potential_ev = potential_energies(path, &frames)?;
+    let (potential_ev, zero) = potential_energies(path, &frames)?;
     let skipped = (args.skip / spacing_fs).round() as usize;
     let least = usize::from(args.blocks) * 2;
     if frames.len() < skipped + least {
@@ -141,14 +164,15 @@ fn motion(path: &Path, args: &TrajArgs) -> Result<Motion, AnyError> {
             "mdet: warning: {file}: no velocities (column velo), so no spectrum, temperature or energy"
         );
     }
-    Ok(Motion {
+    let motion = Motion {
         numbers,
         masses_u: frames[0].masses_u.clone(),
         spacing_fs,
         positions: frames[skipped..].iter().map(|frame| frame.positions.clone()).collect(),
         velocities: velocities.unwrap_or_default(),
         potential_ev: potential_ev.into_iter().skip(skipped).collect(),
-    })
+    };
+    Ok((motion, zero))
 }
 
 /// Time between frames in fs, and how many from the first on are so far apart: a run that was stopped has a last frame
@@ -188,19 +212,20 @@ fn time_fs(frame: &Frame) -> Option<f64> {
 }
 
 /// Potential energies in eV: of the frames, else of the table that `mdet md` writes beside them; else none.
-fn potential_energies(path: &Path, frames: &[Frame]) -> Result<Vec<f64>, AnyError> {
+fn potential_energies(path: &Path, frames: &[Frame]) -> Result<(Vec<f64>, Zero), AnyError> {
     if let Some(energies) = frames.iter().map(|frame| frame.energy_ev).collect() {
-        return Ok(energies);
+        return Ok((energies, None));
     }
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    let Some(label) = name.strip_prefix("trajectory") else { return Ok(Vec::new()) };
+    let none = (Vec::new(), None);
+    let Some(label) = name.strip_prefix("trajectory") else { return Ok(none) };
     let table = path.with_file_name(format!("observables{label}.csv"));
-    let Ok(text) = std::fs::read_to_string(&table) else { return Ok(Vec::new()) };
+    let Ok(text) = std::fs::read_to_string(&table) else { return Ok(none) };
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
     let column = |name: &str| header.iter().position(|column| *column == name);
     let (Some(time), Some(potential)) = (column("time_fs"), column("potential_ev")) else {
-        return Ok(Vec::new());
+        return Ok(none);
     };
     let number = |line: &str, column: usize| line.split(',').nth(column)?.parse::<f64>().ok();
     let rows: Vec<(f64, f64)> =
@@ -215,7 +240,8 @@ fn potential_energies(path: &Path, frames: &[Frame]) -> Result<Vec<f64>, AnyErro
         )
         .into());
     }
-    Ok(rows.into_iter().take(frames.len()).map(|(_, potential)| potential).collect())
+    let energies = rows.into_iter().take(frames.len()).map(|(_, potential)| potential).collect();
+    Ok((energies, Some(frames[0].positions.clone())))
 }
 
 /// The resolution that all can have, so that their spectra have the same points.

@@ -129,6 +129,40 @@ fn split_warns_of_shared_frames_and_its_parts_are_files() {
 }
 
 #[test]
+fn a_part_needs_none_of_what_is_wrong_outside_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let frame = |x: f64, y: f64| {
+        format!(
+            "2\nProperties=species:S:1:pos:R:3:forces:R:3 units=eV,Angstrom\nH 0 0 0 {x} 0 0\nH {y} 0 0 -{x} 0 0\n"
+        )
+    };
+    // The second has two atoms in one place.
+    std::fs::write(here.join("h2.xyz"), [frame(0.1, 0.8), frame(0.2, 0.0), frame(0.3, 0.9)].concat())
+        .unwrap();
+    std::fs::write(here.join("good.csv"), "0\n2\n").unwrap();
+    done(here, "split h2.xyz -o s.json --part good=good.csv");
+    let (text, _) = done(here, "info s.json#good");
+    assert!(text.contains("structures    2"), "{text}");
+    let eval = Command::new(env!("CARGO_BIN_EXE_mdet"))
+        .current_dir(here)
+        .args(["eval", "built-in", "s.json#good"])
+        .output()
+        .unwrap();
+    assert!(eval.status.success(), "{}", String::from_utf8_lossy(&eval.stderr));
+}
+
+#[test]
+fn a_list_does_not_divide_a_molecule_that_is_to_stay_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    std::fs::write(here.join("first.csv"), "0\n").unwrap();
+    let one_of_four =
+        "split FIXTURES/rmd17_ethanol.npz -o s.json --by molecule --part test=first.csv --part train=rest";
+    assert_refused(here, one_of_four, "found structure 0 without structure 1, which belongs to it");
+}
+
+#[test]
 fn a_part_of_a_split_is_trained_on_and_judged() {
     let folder = tempfile::tempdir().unwrap();
     done(folder.path(), "split FIXTURES/rmd17_ethanol.npz -o s.json --part train=50% --part test=rest");

@@ -53,6 +53,24 @@ fn molecules_outside_of_the_domain_are_judged_with_a_warning() {
 }
 
 #[test]
+fn lambda_says_where_it_is_of_the_axes() {
+    let across = "2\n\nH 0 0 0\nCl 1.28 0 0\n";
+    let along = "2\n\nH 0 0 0\nCl 0 0 1.28\n";
+    let folder = folder_with("across.xyz", across);
+    std::fs::write(folder.path().join("along.xyz"), along).unwrap();
+    std::fs::write(folder.path().join("both.xyz"), [across, along].concat()).unwrap();
+    let found =
+        |file: &str| stdout(mdet(folder.path(), &["judge", "lambda", "built-in", file, "--loops", "0"]));
+    let across = found("across.xyz");
+    assert!(!across.contains(" z  "));
+    assert!(found("along.xyz").contains("along z       a pair of atoms of every structure"));
+    let both = found("both.xyz");
+    let of = |text: &str, line: &str| text.split(line).nth(1).unwrap().trim()[..6].to_string();
+    assert!(both.contains("mean over the 1 without"), "{both}");
+    assert_eq!(of(&both, "off z"), of(&across, "lambda"));
+}
+
+#[test]
 fn judgements_of_nothing_are_refused_and_their_help_is_that_of_their_arguments() {
     let folder = folder_with("water.xyz", WATER);
     let here = folder.path();
@@ -63,33 +81,65 @@ fn judgements_of_nothing_are_refused_and_their_help_is_that_of_their_arguments()
     assert!(help.contains("Every condition starts from the same positions and velocities"), "{help}");
 }
 
+/// Runs a judgement whole, and another time ended by Ctrl-C once it has finished a first part; both must say the same. What
+/// is kept beside the result when it was ended.
 #[cfg(unix)]
-#[test]
-fn observables_that_were_interrupted_have_no_result_and_go_on_to_the_same() {
-    let folder = folder_with("water.xyz", WATER);
-    let here = folder.path();
-    let command = |out: &'static str| {
-        let times = ["--time", "0.2ps", "--equilibration", "0.02ps", "--replicas", "2", "--bias", "100"];
-        [&["judge", "observables", "built-in", "water.xyz", "-o", out][..], &times].concat()
-    };
+fn ended_and_resumed(here: &Path, command: &[&str]) -> Vec<String> {
+    let to = |out: &'static str| [command, &["-o", out]].concat();
     let mut child = Command::new(env!("CARGO_BIN_EXE_mdet"))
         .current_dir(here)
-        .args(command("a.json"))
+        .args(to("a.json"))
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    // One of fourteen runs is done.
     while !here.join("a.parts.jsonl").exists() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before its first part");
         std::thread::yield_now();
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(!here.join("a.json").exists() && here.join("a.parts.jsonl").exists());
-    let resumed = stdout(mdet(here, &command("a.json")));
-    assert!(!here.join("a.parts.jsonl").exists());
-    let whole = stdout(mdet(here, &command("b.json")));
+    let files = || {
+        let names = std::fs::read_dir(here).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.retain(|name| name.starts_with("a."));
+        names.sort();
+        names
+    };
+    let kept = files();
+    let resumed = stdout(mdet(here, &to("a.json")));
+    assert_eq!(files(), ["a.json"]);
+    let whole = stdout(mdet(here, &to("b.json")));
     assert_eq!(resumed.replace("a.json", "b.json"), whole);
+    kept
+}
+
+#[cfg(unix)]
+#[test]
+fn observables_that_were_interrupted_have_no_result_and_go_on_to_the_same() {
+    let folder = folder_with("water.xyz", WATER);
+    let times = ["--time", "0.2ps", "--equilibration", "0.02ps", "--replicas", "2", "--bias", "100"];
+    // One of fourteen runs is done.
+    let command = [&["judge", "observables", "built-in", "water.xyz"][..], &times].concat();
+    assert_eq!(ended_and_resumed(folder.path(), &command), ["a.parts.jsonl"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn drift_that_was_interrupted_goes_on_in_the_middle_of_a_run() {
+    let folder = folder_with("water.xyz", WATER);
+    let here = folder.path();
+    let command =
+        ["judge", "drift", "built-in", "water.xyz", "--time", "1ps", "--replicas", "2", "--frames", "0"];
+    assert_eq!(ended_and_resumed(here, &command), ["a.parts.jsonl", "a.unfinished.json"]);
+    // To the last bit.
+    let read = |name: &str| std::fs::read(here.join(name)).unwrap();
+    let judged: [serde_json::Value; 2] =
+        ["a.json", "b.json"].map(|name| serde_json::from_slice(&read(name)).unwrap());
+    let heating = |record: &serde_json::Value| {
+        record["judgement"]["result"]["conditions"][1]["heating_mev_per_atom_per_ps"].clone()
+    };
+    assert!(heating(&judged[0])["mean"].is_f64());
+    assert_eq!(heating(&judged[0]), heating(&judged[1]));
 }
 
 #[test]

@@ -50,10 +50,13 @@ impl Dataset {
     pub fn read(paths: &[PathBuf], options: ReadOptions) -> Result<Self, DataError> {
         let mut dataset = Self { shards: Vec::new(), starts: vec![0], selection: None };
         for path in paths {
-            if let Some(part) = PartOfSplit::named(path) {
-                let split = Split::read(&part.file)?;
+            // A part of stores is mapped; of anything else only its structures are kept.
+            if let Some(part) = PartOfSplit::named(path)
+                && let split = Split::read(&part.file)?
+                && split.is_of_stores(&part.file)
+            {
                 let chosen = split.part(&part.file, &part.name)?;
-                let whole = Self::read(&split.verified_sources(&part.file)?, split.reading(options))?;
+                let whole = Self::read(&split.verified_sources(&part.file)?, options)?;
                 if whole.len() != split.n_structures() {
                     let expected = format!("{} structures", split.n_structures());
                     return Err(DataError::missing(&part.file, expected, whole.len().to_string()));
@@ -106,6 +109,14 @@ impl Dataset {
     pub fn get(&self, b: usize) -> Labelled<'_> {
         let (shard, own) = self.locate(b);
         shard.get(own)
+    }
+
+    /// Where structure `b` is among those of all files together, which is what messages name.
+    ///
+    /// # Panics
+    /// When `b` is not below [`len`](Self::len).
+    pub fn index_in_files(&self, b: usize) -> usize {
+        self.selection.as_ref().map_or(b, |selection| selection[b] as usize)
     }
 
     /// All structures, in order.

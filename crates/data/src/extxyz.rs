@@ -13,10 +13,10 @@
 //! | forces | `REF_forces`, `forces`, `force` |
 //! | energy | `REF_energy`, `energy` |
 //! | charge | `charge`, `total_charge` |
-//! | multiplicity | `multiplicity`, `spin_multiplicity`, `mult`, `spin` |
+//! | multiplicity | `multiplicity`, `spin_multiplicity`, `mult`, `spin`, `total_spin` |
 //! | masses, u | `masses` |
 //!
-//! `spin` is taken as the multiplicity 2S + 1, as SPICE and fairchem data sets write it, not as S or as a number of
+//! `spin` and `total_spin` are taken as the multiplicity 2S + 1, as SPICE, fairchem and MACE write them, not as S or as a number of
 //! unpaired electrons. Two keys that give different charges or multiplicities are an error.
 //!
 //! Deliberately absent: periodic cells (refused), ASE `momenta`, `VEC` lines, per-atom charges.

@@ -156,7 +156,8 @@ impl Reader {
         let mut wanted = chosen.into_iter().peekable();
         let records = extent.counting(all).enumerate().filter_map(move |(index, record)| {
             let is_wanted = wanted.next_if(|&wanted| wanted as usize == index).is_some();
-            (is_wanted || record.is_err()).then_some(record)
+            let ends = record.as_ref().is_err_and(DataError::ends_reading);
+            (is_wanted || ends).then_some(record)
         });
         Ok(Self { about, records: Box::new(records), extent })
     }

@@ -7,7 +7,7 @@
 //! One part may be the rest: all structures in no other part. It is not written out, which keeps the file of a large set small.
 
 use crate::store::{self, sha256};
-use crate::{DataError, ReadOptions};
+use crate::{DataError, Labels, ReadOptions};
 use mdet_core::{Purpose, RandomStream, atomic_write};
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,9 @@ pub fn draw(
             }
         }
     }
+    if let Some(groups) = groups {
+        refuse_divided(groups, &owner)?;
+    }
     let units = shuffled_units(n_structures, groups, seed, |index| owner[index].is_none());
     let mut units = units.into_iter();
     let mut parts = BTreeMap::new();
@@ -136,6 +139,24 @@ pub fn draw(
     }
     refuse_empty(n_structures, &parts)?;
     Ok(parts)
+}
+
+/// Lists may not divide a group: what is left of it would be drawn for another part.
+fn refuse_divided(groups: &[u64], owner: &[Option<&str>]) -> Result<(), String> {
+    let mut owner_of: HashMap<u64, (usize, Option<&str>)> = HashMap::new();
+    for (index, (&group, &owner)) in groups.iter().zip(owner).enumerate() {
+        let (first, first_owner) = *owner_of.entry(group).or_insert((index, owner));
+        if first_owner != owner {
+            let (part, listed, other) = match owner {
+                Some(part) => (part, index, first),
+                None => (first_owner.unwrap_or_default(), first, index),
+            };
+            return Err(format!(
+                "part {part}: expected whole groups in its list, found structure {listed} without structure {other}, which belongs to it"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// No part may be without structures, the rest neither.
@@ -282,9 +303,17 @@ impl Split {
         }
     }
 
-    /// How the sources are read: as asked, and where nothing is asked, as when the split was made.
+    /// How the sources are read: as asked, and in what is not asked, as when the split was made.
     pub(crate) fn reading(&self, asked: ReadOptions) -> ReadOptions {
-        if asked == ReadOptions::default() { self.reading } else { asked }
+        ReadOptions {
+            units: asked.units.or(self.reading.units),
+            labels: if asked.labels == Labels::default() { self.reading.labels } else { asked.labels },
+        }
+    }
+
+    /// Whether all sources are stores; `path` is where the split is.
+    pub(crate) fn is_of_stores(&self, path: &Path) -> bool {
+        self.sources.iter().all(|source| store::is_store(&folder_of(path).join(&source.path)))
     }
 
     /// Where the sources are, after their checksums were compared; `path` is where the split is.

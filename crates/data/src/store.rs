@@ -256,10 +256,20 @@ impl StoreWriter {
     /// Begins with a source; returns how many of its records are in already, which must not be pushed again.
     ///
     /// # Errors
-    /// [`DataError::Missing`] when another source was left unfinished.
+    /// [`DataError::Missing`] when another source was left unfinished, or this one in other units or with other labels.
     pub fn begin(&mut self, path: &Path, about: &About) -> Result<usize, DataError> {
         match &self.progress.reading {
-            Some(reading) if reading.source.path == path => Ok(reading.n_read),
+            Some(reading) if reading.source.path == path && reading.source.about == *about => {
+                Ok(reading.n_read)
+            }
+            Some(reading) if reading.source.path == path => {
+                let words = |about: &About| {
+                    format!("{} in {}, {}", about.format, about.units, about.labels.join(", "))
+                };
+                let expected =
+                    format!("{} to be read on as {}", path.display(), words(&reading.source.about));
+                Err(DataError::missing(&self.store, expected, words(about)))
+            }
             Some(reading) => {
                 let expected = format!("{} next, which was left unfinished", reading.source.path.display());
                 Err(DataError::missing(&self.store, expected, path.display().to_string()))
@@ -320,8 +330,12 @@ impl StoreWriter {
     /// Writes what is left and then the manifest, which makes everything added count.
     ///
     /// # Errors
-    /// [`DataError::Io`].
+    /// [`DataError::Io`], and [`DataError::Missing`] when a source was left unfinished.
     pub fn finish(mut self) -> Result<Manifest, DataError> {
+        if let Some(reading) = &self.progress.reading {
+            let expected = format!("{} to be read to its end", reading.source.path.display());
+            return Err(DataError::missing(&self.store, expected, "an end without it"));
+        }
         self.close_shard()?;
         self.progress.manifest.write(&self.store)?;
         let unfinished = self.store.join(UNFINISHED);

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)] // clippy's allowance for tests does not reach their helper functions
 
 use mdet_data::store::Manifest;
-use mdet_data::{Dataset, ReadOptions, Reader, StoreWriter};
+use mdet_data::{About, Dataset, ReadOptions, Reader, StoreWriter};
 use std::path::{Path, PathBuf};
 
 fn fixture(name: &str) -> PathBuf {
@@ -103,6 +103,10 @@ fn an_interrupted_store_is_refused_until_it_is_resumed_and_then_is_as_if_it_neve
     assert_eq!(writer.finished_sources().len(), 1);
     let about = open(names[1]).about;
     assert!(writer.begin(&fixture(names[2]), &about).unwrap_err().to_string().contains("spice.hdf5 next"));
+    let other = About { units: "kcal/mol, Å".into(), ..about.clone() };
+    assert!(writer.begin(&fixture(names[1]), &other).unwrap_err().to_string().contains("to be read on as"));
+    let unfinished = StoreWriter::resume(&store).unwrap().finish().unwrap_err().to_string();
+    assert!(unfinished.contains("spice.hdf5 to be read to its end"), "{unfinished}");
     let n_done = writer.begin(&fixture(names[1]), &about).unwrap();
     assert_eq!(n_done, 3, "the fourth conformation was in no shard yet");
     open(names[1]).skip(n_done).for_each(|record| writer.push(record).unwrap());

@@ -2,7 +2,7 @@
 
 use crate::paper;
 use crate::plot::escape;
-use crate::record::{Judgement, Record};
+use crate::record::{Judgement, Provenance, Record};
 use crate::sections::{drift, map, section, table};
 use std::fmt::Write;
 use std::path::Path;
@@ -15,16 +15,28 @@ const LICENCE: &str = include_str!("../assets/3Dmol-LICENSE");
 /// The page of these results, in their order; `missing` says what was to be judged and has no result, a line each.
 pub fn html(records: &[(String, Record)], missing: &[String]) -> String {
     // Without the folders of the machine it was made on: the whole path stands with each result.
-    let names = |(_, record): &(String, Record)| {
-        let p = &record.provenance;
+    let name = |p: &Provenance| {
         // A single file may have a comma in its name.
         let n_members = p.model_sha256.split(',').count();
         let members = p.model.splitn(n_members, ',').filter_map(|member| Path::new(member).file_name());
-        members.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        members.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" + ")
     };
-    let mut models: Vec<String> =
-        records.iter().map(names).filter(|names| !names.is_empty()).map(|n| n.join(" + ")).collect();
-    models.dedup();
+    // Files of one name may be different models: their bytes tell.
+    let mut judged: Vec<&Provenance> = Vec::new();
+    for (_, Record { provenance, .. }) in
+        records.iter().filter(|(_, record)| !record.provenance.model.is_empty())
+    {
+        if judged.iter().all(|known| known.model_sha256 != provenance.model_sha256) {
+            judged.push(provenance);
+        }
+    }
+    let models: Vec<String> = judged
+        .iter()
+        .map(|p| match judged.iter().filter(|other| name(other) == name(p)).count() {
+            1 => name(p),
+            _ => format!("{} ({:.8})", name(p), p.model_sha256),
+        })
+        .collect();
     let question = match models[..] {
         [] => "What do the trajectories show?".to_string(),
         _ => format!("How far can the model {} be trusted?", models.join(", ")),
@@ -33,10 +45,16 @@ pub fn html(records: &[(String, Record)], missing: &[String]) -> String {
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>mdet report: {0}</title>\n<style>{STYLE}</style></head><body>\n<h1>{0}</h1>\n",
         escape(&question)
     );
-    if let Some((_, first)) = records.iter().find(|(_, record)| !record.provenance.model.is_empty()) {
-        let _ = writeln!(page, "<p class=\"soft\">Trained on: {}.</p>", escape(&first.provenance.trained_on));
+    for (model, provenance) in models.iter().zip(&judged) {
+        let whose = if models.len() > 1 { format!("{model}, trained") } else { "Trained".to_string() };
+        let _ = writeln!(
+            page,
+            "<p class=\"soft\">{} on: {}.</p>",
+            escape(&whose),
+            escape(&provenance.trained_on)
+        );
     }
-    let sections: Vec<_> = records.iter().map(|(_, record)| section(&record.judgement, records)).collect();
+    let sections: Vec<_> = records.iter().map(|(_, record)| section(record, records)).collect();
     page += "<ul class=\"verdicts\">\n";
     for (index, section) in sections.iter().enumerate() {
         let (class, word) = match section.good {

@@ -27,12 +27,14 @@ pub(crate) struct Section {
 }
 
 /// What is said of a judgement, beside the others of its page.
-pub(crate) fn section(judgement: &Judgement, records: &[(String, Record)]) -> Section {
-    match judgement {
+pub(crate) fn section(record: &Record, records: &[(String, Record)]) -> Section {
+    match &record.judgement {
         Judgement::Accuracy(found) => accuracy(found),
         Judgement::Equivariance(found) => equivariance::section(found),
         Judgement::Lambda(found) => lambda::section(found),
-        Judgement::Drift(found) => drift::section(found, stability_of(records)),
+        Judgement::Drift(found) => {
+            drift::section(found, stability_of(&record.provenance.model_sha256, records))
+        }
         Judgement::Map(found) => map::section(found),
         Judgement::Stability(found) => stability::section(found),
         Judgement::Observables(found) => observables::section(found),
@@ -40,10 +42,10 @@ pub(crate) fn section(judgement: &Judgement, records: &[(String, Record)]) -> Se
     }
 }
 
-/// The stability among the results, for what NVT is known of.
-fn stability_of(records: &[(String, Record)]) -> Option<&Stability> {
+/// The stability of a model among the results, for what NVT is known of.
+fn stability_of<'a>(model_sha256: &str, records: &'a [(String, Record)]) -> Option<&'a Stability> {
     records.iter().find_map(|(_, record)| match &record.judgement {
-        Judgement::Stability(found) => Some(found),
+        Judgement::Stability(found) if record.provenance.model_sha256 == model_sha256 => Some(found),
         _ => None,
     })
 }
@@ -133,8 +135,10 @@ fn accuracy(found: &Accuracy) -> Section {
     ]);
     for grouping in &found.groupings {
         body += &format!("<h3>By {}</h3>", grouping.by);
-        body += &table(&head, grouping.groups.iter().take(15).map(row));
-        if grouping.groups.len() > 15 {
+        // Molecules come by their error, and may be thousands.
+        let n_shown = if grouping.by == "molecule" { 15 } else { usize::MAX };
+        body += &table(&head, grouping.groups.iter().take(n_shown).map(row));
+        if grouping.groups.len() > n_shown {
             let (n, by) = (grouping.groups.len(), &grouping.by);
             body += &format!("<p class=\"soft\">The 15 worst of {n}; the result file has every {by}.</p>");
         }

@@ -8,6 +8,7 @@ use mdet_data::{Dataset, Labelled};
 use mdet_model::Molecule;
 use rand::{Rng, RngExt};
 use rand_distr::StandardNormal;
+use std::collections::BTreeMap;
 
 /// Standard deviation of a probe's displacement in each coordinate, Bohr: small enough for the forces to be linear in it,
 /// large enough for f32 to tell what it does to them.
@@ -98,7 +99,7 @@ pub struct Batches<'a> {
     probe: bool,
     curriculum_steps: u64,
     seed: u64,
-    /// Fewest and most atoms of a structure; found out for a curriculum only.
+    /// Atoms up to which a curriculum has enough structures to begin with, and most atoms of one; found out for a curriculum only.
     sizes: [usize; 2],
     /// The epoch and its order.
     order: Option<(u64, Permutation)>,
@@ -117,12 +118,7 @@ impl<'a> Batches<'a> {
         seed: u64,
     ) -> Self {
         assert!(!dataset.is_empty(), "an empty data set has no batches");
-        let sizes = if curriculum_steps > 0 {
-            let wider = |[low, high]: [usize; 2], n: usize| [low.min(n), high.max(n)];
-            (0..dataset.len()).map(|b| dataset.n_atoms(b)).fold([usize::MAX, 0], wider)
-        } else {
-            [0, 0]
-        };
+        let sizes = if curriculum_steps > 0 { begin_and_end(dataset, structures_per_step) } else { [0, 0] };
         Self {
             dataset,
             structures_per_step,
@@ -199,11 +195,11 @@ impl<'a> Batches<'a> {
         (0..n).map(|_| draw()).collect()
     }
 
-    /// The size that the curriculum has reached; some structure is as small.
+    /// The size that the curriculum has reached; enough structures are as small.
     fn largest(&self, progress: f64) -> usize {
-        let [smallest, largest] = self.sizes;
+        let [begin, largest] = self.sizes;
         let limit = FIRST_N_ATOMS as f64 + progress * (largest as f64 - FIRST_N_ATOMS as f64);
-        (limit as usize).max(smallest)
+        (limit as usize).max(begin)
     }
 
     /// The structure at a place of the endless sequence of epochs.
@@ -216,4 +212,21 @@ impl<'a> Batches<'a> {
         }
         self.order.as_ref().map_or(0, |(_, order)| order.at(place % len) as usize)
     }
+}
+
+/// Share of the structures that a curriculum begins with at the least: a single atom among molecules is no beginning, and
+/// structures are found by drawing until one is small enough.
+const BEGIN: f64 = 0.01;
+
+/// Atoms up to which a share of the structures, and a batch of them, lie, if there are as many; and most atoms of one.
+fn begin_and_end(dataset: &Dataset, structures_per_step: usize) -> [usize; 2] {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    (0..dataset.len()).for_each(|b| *counts.entry(dataset.n_atoms(b)).or_default() += 1);
+    let enough = ((BEGIN * dataset.len() as f64) as usize).max(structures_per_step).min(dataset.len());
+    let mut n_below = 0;
+    let begin = counts.iter().find(|(_, n)| {
+        n_below += **n;
+        n_below >= enough
+    });
+    [begin, counts.last_key_value()].map(|found| *found.expect("a data set that is not empty").0)
 }

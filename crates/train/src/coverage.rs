@@ -19,7 +19,7 @@ impl Coverage {
     /// Adds the structures of a data set called `name` in messages.
     pub fn add(&mut self, name: &str, dataset: &Dataset) {
         for (index, structure) in dataset.iter().enumerate() {
-            let place = || format!("{name} structure {index}");
+            let place = || format!("{name} structure {}", dataset.index_in_files(index));
             for &z in structure.numbers {
                 self.elements.entry(z).or_insert_with(place);
             }

@@ -53,6 +53,7 @@ impl Job {
             (dataset, validation)
         };
         let mut warnings = Vec::new();
+        warnings.extend(mdet_data::energy_check::force_size(force_rms(&dataset)));
         let mut coverage = Coverage::default();
         coverage.add("training", &dataset);
         let start_domain = start.as_ref().and_then(|start| start.card.domain.clone());
@@ -64,7 +65,8 @@ impl Job {
             _ => {}
         }
         let shared = if validation.is_empty() { Vec::new() } else { shared_frames(&dataset, &validation) };
-        if let Some((at, same)) = shared.first() {
+        if let Some(&(at, same)) = shared.first() {
+            let (at, same) = (validation.index_in_files(at), dataset.index_in_files(same));
             warnings.push(format!(
                 "{} of {} validation structures are training structures too (the first: validation {at} is training \
                  {same}): their errors say nothing about new structures",
@@ -101,6 +103,20 @@ impl Job {
         let validation = (!self.validation.is_empty()).then(|| errors(&self.validation));
         Ok(Some(StartErrors { training: errors(&self.dataset), validation }))
     }
+}
+
+/// Structures, evenly spaced, that tell the size of forces.
+const N_MEASURED: usize = 10_000;
+
+/// Root mean square of the force components, eV/Å.
+fn force_rms(dataset: &Dataset) -> f64 {
+    let (mut sum, mut n) = (0.0, 0);
+    for index in evenly_spaced(dataset.len(), N_MEASURED) {
+        let components = dataset.get(index).forces.as_flattened();
+        sum += components.iter().map(|&f| f64::from(f).powi(2)).sum::<f64>();
+        n += components.len();
+    }
+    (sum / n as f64).sqrt()
 }
 
 /// At most `n` of `0..len`, evenly spaced.

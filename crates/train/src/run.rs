@@ -327,7 +327,10 @@ impl<'a> Run<'a> {
             0 => (indices, "all with finite forces"),
             _ => (wrong.as_slice(), "with forces that are no numbers"),
         };
-        let name = |&index: &usize| format!("{index} ({})", composition(self.job.dataset.get(index).numbers));
+        let data = &self.job.dataset;
+        let name = |&index: &usize| {
+            format!("{} ({})", data.index_in_files(index), composition(data.get(index).numbers))
+        };
         let names: Vec<String> = shown.iter().take(8).map(name).collect();
         let more = if shown.len() > 8 { ", …" } else { "" };
         format!("{} structures, {} {what}: {}{more}", indices.len(), shown.len(), names.join(", "))

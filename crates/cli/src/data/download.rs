@@ -10,6 +10,7 @@ use crate::input::at;
 use crate::judgement::hex;
 use crate::progress::Progress;
 use md5::{Digest, Md5};
+use mdet_core::atomic_write;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -47,9 +48,11 @@ pub(super) fn download(
     if !receive(source, &part, expected)? {
         return Ok(None);
     }
-    let verified = verify(path, &part, expected).inspect_err(|_| {
-        // What is wrong as a whole is not worth going on with.
-        let _ = std::fs::remove_file(&part);
+    let verified = verify(path, &part, expected).inspect_err(|error| {
+        // What is wrong as a whole is not worth going on with; a full disk says nothing of it.
+        if !error.is::<std::io::Error>() {
+            let _ = std::fs::remove_file(&part);
+        }
     })?;
     std::fs::rename(&part, path).map_err(at(path))?;
     let _ = std::fs::remove_file(beside(&part, "tag"));
@@ -75,9 +78,13 @@ pub(super) fn verify(path: &Path, file: &Path, expected: &Expected) -> Result<St
     }
     check_mark(path, file)?;
     let (sum, record) = (mdet_data::store::sha256(file)?, beside(path, "sha256"));
-    let Ok(text) = std::fs::read_to_string(&record) else {
+    let text = std::fs::read_to_string(&record).unwrap_or_default();
+    if text.is_empty() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        std::fs::write(&record, format!("{sum}  {name}\n")).map_err(at(&record))?;
+        let named = |error: std::io::Error| {
+            std::io::Error::new(error.kind(), format!("{}: {error}", record.display()))
+        };
+        atomic_write(&record, format!("{sum}  {name}\n").as_bytes()).map_err(named)?;
         return Ok(format!("no checksum is published; SHA-256 {sum} kept"));
     };
     match text.split_whitespace().next() {

@@ -46,7 +46,7 @@ pub(crate) struct SplitArgs {
 enum By {
     /// Nothing: each structure is drawn on its own.
     Structure,
-    /// A molecule: by its SMILES string or name where the data have one, else by composition and charge.
+    /// A molecule: by its SMILES string or its group in the source where the data have one, else by composition and charge.
     Molecule,
     /// All structures of one composition and charge.
     Composition,

@@ -1,6 +1,6 @@
 //! `mdet judge drift`: what forces without a potential pump into a molecule in NVE, under several conditions.
 
-use super::nve::{self, CURL_ORIENTATIONS, Condition, EVERY, Plan};
+use super::nve::{self, CURL_ORIENTATIONS, Condition, EVERY, Plan, StateFile};
 use super::parts::Parts;
 use crate::judgement::{Judge, JudgeArgs};
 use crate::model_choice::Precision::{F32, F64};
@@ -20,7 +20,8 @@ use std::path::PathBuf;
 /// removed. Work-integrated energy balances for any forces under velocity Verlet, so the drift is that of the kinetic
 /// energy: its slope per atom and ps over replicas, when it has changed by 10 %, when the temperature has doubled.
 /// Beside it stands what the force errors predict: those of the orientation where it is drawn anew, rounding, and the
-/// antisymmetric part of the Jacobian. Finished conditions are kept when the command is ended, and not run again.
+/// antisymmetric part of the Jacobian. When the command is ended, by Ctrl-C or a crash, the same command goes on where it
+/// was, bit for bit.
 ///
 /// Example: mdet judge drift built-in octane.xyz --time "20 ps" --replicas 4
 #[derive(Args)]
@@ -85,21 +86,26 @@ pub(crate) fn run(args: &DriftArgs) -> Result<Done, AnyError> {
     };
     labelled::inside_domain(&judge.cards(), std::slice::from_ref(&item));
     let stop = interrupt::flag()?;
-    let mut parts: Parts<(ConditionDrift, Vec<Vec<[f64; 3]>>)> = Parts::open(&judge.out, &judge.key()?)?;
+    let key = judge.key()?;
+    let mut parts: Parts<(ConditionDrift, Vec<Vec<[f64; 3]>>)> = Parts::open(&judge.out, &key)?;
+    let state_file = StateFile::beside(&judge.out, key);
     let work = |n: usize| n_steps * conditions[..n].iter().map(Condition::cost).sum::<u64>();
-    let mut progress = Progress::resumed(work(parts.done.len()), work(conditions.len()));
+    let steps_done = |next: &Condition| Ok(next.cost() * state_file.steps_done(next, &item.structure)?);
+    let under_way: u64 = conditions.get(parts.done.len()).map_or(Ok::<_, AnyError>(0), steps_done)?;
+    let mut progress = Progress::resumed(work(parts.done.len()) + under_way, work(conditions.len()));
     for (index, condition) in conditions.iter().enumerate().skip(parts.done.len()) {
         let name = &condition.name;
         let at = |step, temperature: f64| {
             progress.at(work(index) + condition.cost() * step, || format!("{name}: T {temperature:.0} K"));
         };
-        let Some(outcome) = nve::run(&plan, condition, &judge, &stop, at)? else {
+        let Some(outcome) = nve::run(&plan, condition, &judge, &stop, Some(&state_file), at)? else {
+            println!("interrupted; the same command goes on");
             return Ok(Done::Interrupted);
         };
         // One trajectory is shown.
         let shown = if index == 0 { outcome.frames } else { Vec::new() };
-        let positions = shown.iter().map(|frame| frame.positions().to_vec()).collect();
-        parts.push((outcome.drift, positions))?;
+        parts.push((outcome.drift, shown))?;
+        state_file.remove()?;
     }
     progress.finish();
     let frame = |positions: &Vec<[f64; 3]>| {

@@ -8,6 +8,7 @@ use clap::Args;
 use mdet_analysis::lambda::{Lambda, StructureLambda, antisymmetric_share};
 use mdet_analysis::loops::{LoopKind, LoopWork, loop_works};
 use mdet_core::ForceJacobian;
+use mdet_core::frames::rotation_off_z;
 use mdet_report::Judgement;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -70,6 +71,19 @@ pub(crate) fn run(args: &LambdaArgs) -> Result<Done, AnyError> {
     progress.finish();
     let lambda = Lambda::of(structures, works, judge.seed);
     print(&lambda);
+    let off_z =
+        items.iter().zip(&lambda.structures).filter(|(item, _)| rotation_off_z(&item.structure).is_none());
+    let off_z: Vec<StructureLambda> = off_z.map(|(_, structure)| structure.clone()).collect();
+    match off_z.len() {
+        n if n == items.len() => {}
+        0 => println!(
+            "along z       a pair of atoms of every structure, where the model's directions jump: λ is of these axes"
+        ),
+        n => println!(
+            "off z         {:.4}, mean over the {n} without a pair of atoms along z, where the model's directions jump",
+            Lambda::of(off_z, Vec::new(), judge.seed).mean
+        ),
+    }
     judge.finish(Judgement::Lambda(lambda))
 }
 

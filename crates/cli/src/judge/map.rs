@@ -208,7 +208,7 @@ fn molecule(
         frames: 0,
         orientation: Orientation::RandomEveryStep,
     };
-    let Some(outcome) = nve::run(&plan, &condition, judge, stop, |_, _| ())? else { return Ok(None) };
+    let Some(outcome) = nve::run(&plan, &condition, judge, stop, None, |_, _| ())? else { return Ok(None) };
     let broken_ps: Vec<f64> = outcome.broken_ps.into_iter().flatten().collect();
     let Some(unstable_ps) = unstable_ps(args, structure, judge, stop)? else { return Ok(None) };
     let single = equivariance.single.map_or(f64::NAN, |single| single.rounding_mev_per_angstrom.mean);
@@ -301,7 +301,7 @@ fn print(map: &StructureMap) {
     for m in &map.molecules {
         let heating = m.heating_mev_per_atom_per_ps.map_or("–".into(), |h| format!("{h:+.2}"));
         let predicted =
-            m.predicted.map_or("–".into(), |p| format!("{:+.2}", p.middle_mev_per_atom_per_ps()));
+            m.whole_prediction().map_or("–".into(), |p| format!("{:+.2}", p.middle_mev_per_atom_per_ps()));
         let [broken, unstable] =
             [m.broken_ps, m.unstable_ps].map(|ps| ps.map_or("–".into(), |ps| format!("{ps:.2} ps")));
         println!(

@@ -1,6 +1,10 @@
 //! NVE runs of one molecule under one condition, and the heating that the force errors met on the way predict.
+//!
+//! A long run keeps its state beside the result, so that it goes on where it was ended, bit for bit.
 
+use super::saved::SavedSnapshot;
 use crate::AnyError;
+use crate::input::at;
 use crate::judgement::Judge;
 use crate::model_choice::Precision;
 use mdet_analysis::drift::{ConditionDrift, Series};
@@ -12,18 +16,26 @@ use mdet_core::elements::masses_u;
 use mdet_core::frames::{forces_in_frames, rotation_off_z};
 use mdet_core::{
     CentralDifferences, ForceField, ForceJacobian, FrameAveraged, NetForceRemoved, Purpose, RandomStream,
-    ReferenceBonds, Rotation, RotationSet, Structure,
+    ReferenceBonds, Rotation, RotationSet, Structure, atomic_write,
 };
 use mdet_md::normal_modes::normal_modes;
-use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, StartingVelocities};
+use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Steps between samples: fine enough for running means, coarse enough for memory.
 pub(super) const EVERY: u64 = 10;
 
+/// Rise of the temperature beyond which there is no molecule left; water fluctuates that far once in a million.
+pub(super) const RUNAWAY: f64 = 10.0;
+
 /// Frames kept to be shown.
 const N_FRAMES: u64 = 100;
+
+/// Wall time between saved states.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// Frames of a run in which force errors are measured, and rotations in each.
 const N_PROBES: u64 = 8;
@@ -59,8 +71,8 @@ pub(super) struct Plan<'a> {
 /// What a run gave.
 pub(super) struct Outcome {
     pub drift: ConditionDrift,
-    /// Frames of the first replica, the first after one spacing.
-    pub frames: Vec<Structure>,
+    /// Positions in frames of the first replica, the first after one spacing.
+    pub frames: Vec<Vec<[f64; 3]>>,
     /// When the first bond of each replica broke, at the spacing of frames, ps; `None` of those whose bonds hold.
     pub broken_ps: Vec<Option<f64>>,
 }
@@ -84,12 +96,92 @@ impl Condition {
     }
 }
 
-/// Runs all replicas; `at` is told of steps done and the first replica's temperature. `None` when `stop` was raised.
+/// What a run has found so far.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Found {
+    series: Vec<Series>,
+    /// Positions of the first replica: to be shown, and to measure force errors in.
+    frames: Vec<Vec<[f64; 3]>>,
+    probes: Vec<Vec<[f64; 3]>>,
+    broken_ps: Vec<Option<f64>>,
+    /// Wall time of the steps.
+    seconds: f64,
+}
+
+/// The file of a run that is not at its end.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    /// The judgement and the condition that it is of.
+    key: String,
+    condition: String,
+    found: Found,
+    replicas: Vec<SavedSnapshot>,
+}
+
+/// Where the state of a judgement's runs is kept.
+pub(super) struct StateFile {
+    path: PathBuf,
+    key: String,
+}
+
+impl StateFile {
+    /// Beside the result file of the judgement (`key`: its command and model).
+    pub fn beside(out: &Path, key: String) -> Self {
+        Self { path: out.with_extension("unfinished.json"), key }
+    }
+
+    /// What was found, and the replicas, of this condition; `None` if none was ended half way.
+    fn read(
+        &self,
+        condition: &Condition,
+        molecule: &Structure,
+    ) -> Result<Option<(Found, Vec<Snapshot>)>, AnyError> {
+        if !self.path.exists() {
+            return Ok(None);
+        }
+        let wrong = |what: String| format!("{}: {what}", self.path.display());
+        let bytes = std::fs::read(&self.path).map_err(at(&self.path))?;
+        let state: State = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+        if state.key != self.key {
+            return Err(wrong("a run of another judgement; remove it to start anew".into()).into());
+        }
+        if state.condition != condition.name {
+            return Ok(None);
+        }
+        let restored = |replica: SavedSnapshot| replica.restored(molecule).map_err(|e| wrong(e.to_string()));
+        let replicas = state.replicas.into_iter().map(restored).collect::<Result<_, String>>()?;
+        Ok(Some((state.found, replicas)))
+    }
+
+    /// Steps of a run of this condition that was ended half way.
+    pub fn steps_done(&self, condition: &Condition, molecule: &Structure) -> Result<u64, AnyError> {
+        let before = self.read(condition, molecule)?;
+        Ok(before.and_then(|(_, replicas)| Some(replicas.first()?.progress.step)).unwrap_or(0))
+    }
+
+    fn write(&self, condition: &Condition, found: Found, replicas: &[Snapshot]) -> Result<Found, AnyError> {
+        let replicas = replicas.iter().map(SavedSnapshot::of).collect();
+        let state = State { key: self.key.clone(), condition: condition.name.clone(), found, replicas };
+        atomic_write(&self.path, &serde_json::to_vec(&state)?).map_err(at(&self.path))?;
+        Ok(state.found)
+    }
+
+    /// Removes the file: its run is at its end, and kept as such.
+    pub fn remove(&self) -> Result<(), AnyError> {
+        if self.path.exists() { std::fs::remove_file(&self.path).map_err(at(&self.path)) } else { Ok(()) }
+    }
+}
+
+/// Runs all replicas; `at` is told of steps done and the first replica's temperature. `None` when `stop` was raised: with a
+/// state file it goes on from there.
 pub(super) fn run(
     plan: &Plan<'_>,
     condition: &Condition,
     judge: &Judge,
     stop: &AtomicBool,
+    state_file: Option<&StateFile>,
     mut at: impl FnMut(u64, f64),
 ) -> Result<Option<Outcome>, AnyError> {
     let Plan { structure, n_replicas, n_steps, timestep_fs, temperature_k, .. } = *plan;
@@ -105,16 +197,29 @@ pub(super) fn run(
     let mut exact = condition.force_field(judge, Precision::F64)?;
     let curl = curl(plan, condition.orientation, &mut exact)?;
     let force_field = condition.force_field(judge, condition.precision)?;
-    let mut simulation = Simulation::new(vec![structure.clone(); n_replicas], force_field, config)?;
-    let mut series = vec![Series::default(); n_replicas];
-    let (mut frames, mut probes, mut ended) = (Vec::new(), Vec::new(), None);
+    let before = state_file.map_or(Ok(None), |file| file.read(condition, structure))?;
+    let (mut found, mut simulation) = match before {
+        Some((found, replicas)) => (found, Simulation::resume(replicas, force_field, config)?),
+        None => {
+            let simulation = Simulation::new(vec![structure.clone(); n_replicas], force_field, config)?;
+            let mut series = vec![Series::default(); n_replicas];
+            sample(&simulation, &mut series);
+            let (frames, probes, broken_ps) = (Vec::new(), Vec::new(), vec![None; n_replicas]);
+            (Found { series, frames, probes, broken_ps, seconds: 0.0 }, simulation)
+        }
+    };
+    let mut ended = None;
     let bonds = ReferenceBonds::of(structure);
-    let mut broken_ps = vec![None; n_replicas];
     let frame_every = (n_steps / N_FRAMES).max(1);
-    let started = Instant::now();
-    sample(&simulation, &mut series);
+    let (seconds_before, started, mut saved) = (found.seconds, Instant::now(), Instant::now());
     while simulation.step_number() < n_steps {
-        if stop.load(Ordering::Relaxed) {
+        let is_stopped = stop.load(Ordering::Relaxed);
+        if let Some(file) = state_file.filter(|_| is_stopped || saved.elapsed() > SAVE_EVERY) {
+            found.seconds = seconds_before + started.elapsed().as_secs_f64();
+            found = file.write(condition, found, &simulation.snapshots())?;
+            saved = Instant::now();
+        }
+        if is_stopped {
             return Ok(None);
         }
         if let Err(error) = simulation.step() {
@@ -124,25 +229,37 @@ pub(super) fn run(
         }
         let step = simulation.step_number();
         if step.is_multiple_of(frame_every) {
-            frames.push(simulation.frame(0).structure.clone());
-            for (b, broken_ps) in broken_ps.iter_mut().enumerate().filter(|(_, broken)| broken.is_none()) {
+            found.frames.push(simulation.frame(0).structure.positions().to_vec());
+            for (b, broken_ps) in
+                found.broken_ps.iter_mut().enumerate().filter(|(_, broken)| broken.is_none())
+            {
                 let is_broken = !bonds.broken(simulation.frame(b).structure.positions()).is_empty();
                 *broken_ps = is_broken.then_some(step as f64 * timestep_fs * 1e-3);
             }
         }
         if step.is_multiple_of((n_steps / N_PROBES).max(1)) {
-            probes.push(simulation.frame(0).structure.clone());
+            found.probes.push(simulation.frame(0).structure.positions().to_vec());
         }
         if step.is_multiple_of(EVERY) {
-            sample(&simulation, &mut series);
-            at(step, series[0].temperature_k.last().copied().unwrap_or(0.0));
+            sample(&simulation, &mut found.series);
+            let temperatures: Vec<f64> =
+                found.series.iter().filter_map(|series| series.temperature_k.last().copied()).collect();
+            at(step, temperatures[0]);
+            // Others that hold go on beside one that does not.
+            let coldest = temperatures.into_iter().fold(f64::INFINITY, f64::min);
+            if coldest > RUNAWAY * temperature_k {
+                let time_ps = step as f64 * timestep_fs * 1e-3;
+                ended = Some(format!("runaway: {coldest:.0} K after {time_ps:.2} ps"));
+                break;
+            }
         }
     }
-    let speed = (simulation.step_number() * n_replicas as u64) as f64 / started.elapsed().as_secs_f64();
+    let seconds = seconds_before + started.elapsed().as_secs_f64();
+    let speed = (simulation.step_number() * n_replicas as u64) as f64 / seconds;
     let n_atoms = structure.n_atoms();
-    let mut drift = ConditionDrift::of(&condition.name, &series, n_atoms, temperature_k, ended, speed);
+    let mut drift = ConditionDrift::of(&condition.name, &found.series, n_atoms, temperature_k, ended, speed);
     let mut rounded = condition.force_field(judge, condition.precision)?;
-    let errors = errors(condition, &probes, judge.seed, &mut exact, &mut rounded)?;
+    let errors = errors(condition, structure, &found.probes, judge.seed, &mut exact, &mut rounded)?;
     let measured_k = drift.temperature_k.map_or(temperature_k, |spread| spread.mean);
     drift.predicted = errors.map(|[orientation, rounding]| {
         let masses = masses_u(structure.numbers());
@@ -158,7 +275,7 @@ pub(super) fn run(
             }),
         }
     });
-    Ok(Some(Outcome { drift, frames, broken_ps }))
+    Ok(Some(Outcome { drift, frames: found.frames, broken_ps: found.broken_ps }))
 }
 
 /// The curl of the forces at the start: as it lies, or of the average over orientations where they are turned.
@@ -189,14 +306,17 @@ fn curl(
 /// ⟨|δF_i|²⟩ of the orientation's error and of rounding at the probes, (eV/Å)²; `None` without probes.
 fn errors(
     condition: &Condition,
-    probes: &[Structure],
+    molecule: &Structure,
+    probes: &[Vec<[f64; 3]>],
     seed: u64,
     exact: &mut dyn ForceField,
     rounded: &mut dyn ForceField,
 ) -> Result<Option<[Vec<f64>; 2]>, AnyError> {
     let (mut orientation, mut rounding) = (Vec::new(), Vec::new());
-    for (structure, index) in probes.iter().zip(0..) {
-        let n_atoms = structure.n_atoms();
+    let n_atoms = molecule.n_atoms();
+    for (positions, index) in probes.iter().zip(0..) {
+        let mut structure = molecule.clone();
+        structure.positions_mut().copy_from_slice(positions);
         let mut generator = RandomStream { seed, purpose: Purpose::Analysis, replica: 1 }.at_step(index);
         let rotations: Vec<Rotation> = match condition.orientation {
             Orientation::AsItLies => vec![Rotation::IDENTITY],
@@ -204,7 +324,7 @@ fn errors(
                 (0..N_ROTATIONS).map(|_| Rotation::random(&mut generator)).collect()
             }
         };
-        let copies = vec![structure.clone(); rotations.len()];
+        let copies = vec![structure; rotations.len()];
         let mut forces = vec![[0.0; 3]; n_atoms * rotations.len()];
         let mut in_precision = forces.clone();
         forces_in_frames(exact, &copies, &rotations, &mut forces)?;

@@ -1,5 +1,6 @@
 //! `mdet judge observables`: from which drift on the errors of spectrum, dihedrals and temperatures show.
 
+use super::nve::RUNAWAY;
 use super::parts::Parts;
 use crate::judgement::{Judge, JudgeArgs};
 use crate::labelled;
@@ -76,8 +77,6 @@ pub(crate) struct ObservablesArgs {
 const SAMPLE_FS: f64 = 2.0;
 /// Blocks of one replica.
 const N_BLOCKS: usize = 2;
-/// Rise of the temperature beyond which there is no molecule left to observe; water fluctuates that far once in a million.
-const RUNAWAY: f64 = 10.0;
 /// Relaxation time of the thermostat, fs.
 const TIME_CONSTANT_FS: f64 = 100.0;
 

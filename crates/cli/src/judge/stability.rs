@@ -94,6 +94,13 @@ pub(crate) fn run(args: &StabilityArgs) -> Result<Done, AnyError> {
     let identity = args.identity(&judge, &items[0].molecule)?;
     let mut state = match args.resume {
         true => State::read(&state_file, identity, &frames[0])?,
+        false if state_file.exists() && !args.judge.overwrite => {
+            let file = state_file.display();
+            return Err(format!(
+                "{file}: the state of an earlier run; --resume goes on with it, --overwrite starts anew"
+            )
+            .into());
+        }
         false => args.start(&frames, identity)?,
     };
     let force_field = NetForceRemoved::new(judge.force_field(args.precision)?);

@@ -15,7 +15,7 @@ const TRUE: &str = "T";
 /// Keys read, in order of preference, compared without case.
 const ENERGY: &[&str] = &["REF_energy", "energy"];
 const CHARGE: &[&str] = &["charge", "total_charge"];
-const MULTIPLICITY: &[&str] = &["multiplicity", "spin_multiplicity", "mult", "spin"];
+const MULTIPLICITY: &[&str] = &["multiplicity", "spin_multiplicity", "mult", "spin", "total_spin"];
 const PROPERTIES: &[&str] = &["Properties"];
 const LATTICE: &[&str] = &["Lattice"];
 const PBC: &[&str] = &["pbc"];

@@ -41,7 +41,7 @@ pub(super) struct Convention {
 
 /// Names of charge and multiplicity, which formats share.
 const CHARGE: [&str; 2] = ["charge", "total_charge"];
-const MULTIPLICITY: [&str; 3] = ["mult", "multiplicity", "spin_multiplicity"];
+const MULTIPLICITY: [&str; 5] = ["mult", "multiplicity", "spin_multiplicity", "spin", "total_spin"];
 /// Names of periodic cells, which are refused; a cell of zeros is none.
 const CELL: [&str; 2] = ["lattice", "cell"];
 

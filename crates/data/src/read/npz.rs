@@ -89,8 +89,17 @@ fn units_of(archive: &mut Archive, names: &[String], asked: Option<Units>) -> Re
         // "Angstrom, eV/Angstrom, eV": of positions, forces, energies.
         let text = archive.text("units")?;
         let parts: Vec<&str> = text.split(',').map(str::trim).collect();
-        words =
-            parts.get(2).zip(parts.first()).map(|(energy, length)| (energy.to_string(), length.to_string()));
+        if let [length, force, energy] = parts[..] {
+            let expected = format!("{energy}/{length}");
+            if !force.replace(' ', "").eq_ignore_ascii_case(&expected.replace(' ', "")) {
+                return Err(DataError::missing(
+                    &archive.path,
+                    format!("units with forces in {expected}"),
+                    force,
+                ));
+            }
+            words = Some((energy.to_string(), length.to_string()));
+        }
     }
     if let Some((energy, length)) = &words {
         let known = Units::from_words(energy, length);

@@ -8,6 +8,9 @@ use mdet_analysis::statistics::rank_correlation_interval;
 use mdet_analysis::{Histogram, Lambda, LoopWork, Spread};
 use std::collections::BTreeSet;
 
+/// λ below which forces have a potential, for all that dynamics shows.
+const POTENTIAL: f64 = 1e-3;
+
 /// Loops of the list; the table by kind has all.
 const N_LISTED: usize = 24;
 
@@ -18,6 +21,12 @@ pub(super) fn section(found: &Lambda) -> Section {
         100.0 * mean.value,
         found.structures.len()
     );
+    let outside = |s: &&StructureLambda| s.inside_domain == Some(false);
+    let outside: Vec<f64> = found.structures.iter().filter(outside).map(|s| s.lambda).collect();
+    if let Some(of_these) = Spread::of(&outside) {
+        verdict +=
+            &format!(" {} of them are outside of the training domain ({:.4}).", of_these.n, of_these.mean);
+    }
     let turn = |w: &LoopWork| (w.kind == LoopKind::Turn).then_some(w.work_mev.abs());
     if let Some(turn) = over_molecules(&found.loops, turn) {
         verdict +=
@@ -33,7 +42,9 @@ pub(super) fn section(found: &Lambda) -> Section {
     }
     body += &loops(&found.loops);
     let title = "Energy conservation: the force Jacobian".into();
-    Section { title, good: Some(mean.value < 1e-3), verdict, body }
+    let [low, high] = mean.interval.unwrap_or([mean.value; 2]);
+    let good = (high < POTENTIAL || low > POTENTIAL).then_some(high < POTENTIAL);
+    Section { title, good, verdict, body }
 }
 
 fn histogram(found: &Lambda) -> String {

@@ -164,7 +164,7 @@ fn molecules(found: &StructureMap) -> String {
         }
         let heating = m.heating_mev_per_atom_per_ps.map_or("–".into(), |h| format!("{h:.2}"));
         out += &shaded(4, &|_| heating.clone());
-        let predicted = m.predicted.map_or("–".into(), |p| short(p.middle_mev_per_atom_per_ps()));
+        let predicted = m.whole_prediction().map_or("–".into(), |p| short(p.middle_mev_per_atom_per_ps()));
         let first = |ps: Option<f64>, n: usize| {
             ps.map_or(String::new(), |ps| format!("{ps:.2} ps, {n} of {}", found.n_replicas))
         };

@@ -17,10 +17,11 @@ pub(super) fn section(found: &Trajectories) -> Section {
     if !found.differences.is_empty() {
         let real = |d: &&Named<Difference>| d.value.excess().is_some_and(|excess| excess > REAL);
         let real: Vec<&str> = found.differences.iter().filter(real).map(|d| d.name.as_str()).collect();
-        let n = found.differences.len();
+        let n = found.differences.iter().filter(|d| d.value.excess().is_some()).count();
         let blocks: Vec<String> =
             found.trajectories.iter().map(|t| short(time(t) / t.n_blocks as f64)).collect();
         verdict += &match real[..] {
+            [] if n == 0 => " Whether they differ is not known: it takes two blocks of each.".to_string(),
             [] => format!(" The two do not differ beyond their noise in any of {n} quantities."),
             _ => format!(
                 " They differ beyond their noise in {} of {n} quantities ({}); one in twenty of many comparisons does by chance, and more where blocks, of {} ps here, are too short to forget each other.",

@@ -1,11 +1,9 @@
 //! The state of `mdet judge stability` between sessions: every replica's samples, positions and velocities.
-//!
-//! Numbers are written with the digits that read back as the same `f64`, so that it goes on bit for bit.
 
 use crate::AnyError;
 use crate::input::at;
+use crate::judge::saved::SavedSnapshot;
 use mdet_analysis::stability::Watched;
-use mdet_core::elements::masses_u;
 use mdet_core::{Structure, atomic_write};
 use mdet_md::Snapshot;
 use serde::{Deserialize, Serialize};
@@ -38,9 +36,7 @@ struct SavedState {
 #[serde(deny_unknown_fields)]
 struct SavedReplica {
     watched: Watched,
-    positions_angstrom: Vec<[f64; 3]>,
-    velocities_angstrom_per_fs: Vec<[f64; 3]>,
-    progress: mdet_md::Progress,
+    snapshot: SavedSnapshot,
 }
 
 impl State {
@@ -59,9 +55,7 @@ impl State {
     pub fn write(&self, path: &Path) -> Result<(), AnyError> {
         let saved = |replica: &Replica| SavedReplica {
             watched: replica.watched.clone(),
-            positions_angstrom: replica.snapshot.structure.positions().to_vec(),
-            velocities_angstrom_per_fs: replica.snapshot.velocities.clone(),
-            progress: replica.snapshot.progress,
+            snapshot: SavedSnapshot::of(&replica.snapshot),
         };
         let replicas = self.replicas.iter().map(saved).collect();
         let state = SavedState { identity: self.identity.clone(), seconds: self.seconds, replicas };
@@ -76,19 +70,11 @@ impl State {
         if saved.identity != identity {
             return Err(wrong(&format!("expected a state of {identity}, found {}", saved.identity)).into());
         }
-        let (numbers, charge, multiplicity) =
-            (molecule.numbers(), molecule.charge(), molecule.multiplicity());
-        let masses_u = masses_u(numbers);
-        let mut replicas = Vec::new();
-        for replica in saved.replicas {
-            let structure =
-                Structure::new(numbers.to_vec(), replica.positions_angstrom, charge, multiplicity)
-                    .map_err(|error| wrong(&error.to_string()))?;
-            let velocities = replica.velocities_angstrom_per_fs;
-            let (masses_u, progress) = (masses_u.clone(), replica.progress);
-            let snapshot = Snapshot { structure, masses_u, velocities, progress };
-            replicas.push(Replica { watched: replica.watched, snapshot });
-        }
+        let restored = |SavedReplica { watched, snapshot }: SavedReplica| {
+            let snapshot = snapshot.restored(molecule).map_err(|error| wrong(&error.to_string()))?;
+            Ok(Replica { watched, snapshot })
+        };
+        let replicas = saved.replicas.into_iter().map(restored).collect::<Result<_, AnyError>>()?;
         Ok(Self { identity, seconds: saved.seconds, replicas })
     }
 }
