@@ -33,9 +33,12 @@ pub struct PredictedHeating {
     pub orientation_mev_per_atom_per_ps: f64,
     /// By rounding; 0 in f64.
     pub rounding_mev_per_atom_per_ps: f64,
-    /// By the antisymmetric part of the Jacobian at the start, where modes are 0.5 and 5 cm⁻¹ wide;
+    /// By the antisymmetric part of the Jacobian, where modes are 0.5 and 5 cm⁻¹ wide: of the start's, times its growth;
     /// `None` where it was not measured.
     pub curl_mev_per_atom_per_ps: Option<[f64; 2]>,
+    /// How its mean square along the run compares with the start's; `None` where the start's alone was measured.
+    #[serde(default)]
+    pub curl_growth: Option<f64>,
 }
 
 /// Widths Γ/2πc of modes, cm⁻¹, between which the curl's heating is predicted. They are assumed: the few runs that tell
@@ -148,6 +151,21 @@ impl CurlPairs {
     }
 }
 
+/// Σ_ab A_ab²/(m_a m_b) of the antisymmetric part of a Jacobian `[3n, 3n]` in eV/Å², (eV/Å²/u)²: the square of the curl in
+/// mass-weighted coordinates, whichever these are.
+///
+/// # Panics
+/// When the sizes do not fit.
+pub fn antisymmetric_square(jacobian: &[f64], masses_u: &[f64]) -> f64 {
+    let size = 3 * masses_u.len();
+    assert_eq!(jacobian.len(), size * size, "sizes");
+    let entry = |a: usize, b: usize| {
+        let curl = 0.5 * (jacobian[a * size + b] - jacobian[b * size + a]);
+        curl * curl / (masses_u[a / 3] * masses_u[b / 3])
+    };
+    (0..size).flat_map(|a| (0..size).map(move |b| (a, b))).map(|(a, b)| entry(a, b)).sum()
+}
+
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
@@ -170,11 +188,30 @@ mod tests {
             orientation_mev_per_atom_per_ps: 0.5,
             rounding_mev_per_atom_per_ps: 0.0,
             curl_mev_per_atom_per_ps: Some([0.25, 1.0]),
+            curl_growth: None,
         };
         assert_eq!(format!("{parts:+.2}"), "+0.75 to +1.50");
         assert_eq!(parts.middle_mev_per_atom_per_ps(), 1.125);
         let without = PredictedHeating { curl_mev_per_atom_per_ps: None, ..parts };
         assert_eq!(format!("{without:+.2}"), "+0.50 without the curl");
+    }
+
+    #[test]
+    fn the_square_of_a_curl_is_that_of_its_pairs_of_modes() {
+        // Entries (0, 4) and (4, 0) of two atoms: A = ±3, a symmetric part of 5; modes are the coordinates themselves.
+        let masses_u = [2.0, 8.0];
+        let mut jacobian = vec![0.0; 36];
+        (jacobian[4], jacobian[24]) = (8.0, 2.0);
+        let square = antisymmetric_square(&jacobian, &masses_u);
+        assert!((square - 2.0 * 9.0 / 16.0).abs() < 1e-12, "{square}");
+        let mode = |atom: usize, axis: usize| {
+            let mut displacement = vec![[0.0; 3]; 2];
+            displacement[atom][axis] = 1.0;
+            displacement
+        };
+        let pairs = CurlPairs::new(&jacobian, &masses_u, &[900.0, 1000.0], &[mode(0, 0), mode(1, 1)]).pairs;
+        let of_pairs: f64 = pairs.iter().map(|pair| 2.0 * pair.coupling.powi(2)).sum();
+        assert!((of_pairs / (EV_PER_U_IN_ANGSTROM2_PER_FS2.powi(2) * square) - 1.0).abs() < 1e-12);
     }
 
     /// Power of a curl c between two oscillators under Langevin's noise, eV/fs, without the formula: the stationary

@@ -162,6 +162,6 @@ fn print(drift: &Drift) {
     }
     let [narrow, wide] = CURL_WIDTHS_PER_CM;
     println!(
-        "predicted: of modes {narrow} to {wide} cm⁻¹ wide, through which a curl heats; how wide they are is not known"
+        "predicted: of modes {narrow} to {wide} cm⁻¹ wide, through which the curl along the run heats; how wide they are is not known"
     );
 }

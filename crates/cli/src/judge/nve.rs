@@ -9,8 +9,8 @@ use crate::judgement::Judge;
 use crate::model_choice::Precision;
 use mdet_analysis::drift::{ConditionDrift, Series};
 use mdet_analysis::heating::{
-    CURL_WIDTHS_PER_CM, CurlPairs, PredictedHeating, kinetic_mev_per_atom_per_ps, mean_squares,
-    uncorrelated_power_ev_per_fs,
+    CURL_WIDTHS_PER_CM, CurlPairs, PredictedHeating, antisymmetric_square, kinetic_mev_per_atom_per_ps,
+    mean_squares, uncorrelated_power_ev_per_fs,
 };
 use mdet_core::elements::masses_u;
 use mdet_core::frames::{forces_in_frames, rotation_off_z};
@@ -260,6 +260,10 @@ pub(super) fn run(
     let mut drift = ConditionDrift::of(&condition.name, &found.series, n_atoms, temperature_k, ended, speed);
     let mut rounded = condition.force_field(judge, condition.precision)?;
     let errors = errors(condition, structure, &found.probes, judge.seed, &mut exact, &mut rounded)?;
+    let growth = match &curl {
+        Some(_) => curl_growth(structure, &found.probes, &mut exact)?,
+        None => None,
+    };
     let measured_k = drift.temperature_k.map_or(temperature_k, |spread| spread.mean);
     drift.predicted = errors.map(|[orientation, rounding]| {
         let masses = masses_u(structure.numbers());
@@ -270,9 +274,10 @@ pub(super) fn run(
             orientation_mev_per_atom_per_ps: heating(&orientation),
             rounding_mev_per_atom_per_ps: heating(&rounding),
             curl_mev_per_atom_per_ps: curl.as_ref().map(|pairs| {
-                let power = |width| pairs.power_ev_per_fs(width, measured_k);
+                let power = |width| growth.unwrap_or(1.0) * pairs.power_ev_per_fs(width, measured_k);
                 CURL_WIDTHS_PER_CM.map(|width| kinetic_mev_per_atom_per_ps(power(width), n_atoms))
             }),
+            curl_growth: growth,
         }
     });
     Ok(Some(Outcome { drift, frames: found.frames, broken_ps: found.broken_ps }))
@@ -301,6 +306,28 @@ fn curl(
     let masses = masses_u(plan.structure.numbers());
     let modes = normal_modes(&jacobian, &masses, plan.structure.positions());
     Ok(Some(CurlPairs::new(&jacobian, &masses, &modes.wavenumbers_per_cm, &modes.displacements)))
+}
+
+/// The mean square of the Jacobian's antisymmetric part at the probes, over that at the start. None of them is looked at along z.
+/// `None` without probes or a curl at the start.
+fn curl_growth(
+    molecule: &Structure,
+    probes: &[Vec<[f64; 3]>],
+    exact: &mut dyn ForceField,
+) -> Result<Option<f64>, AnyError> {
+    let masses = masses_u(molecule.numbers());
+    let mut square = |positions: &[[f64; 3]]| -> Result<f64, AnyError> {
+        let mut structure = molecule.clone();
+        structure.positions_mut().copy_from_slice(positions);
+        let rotations = vec![rotation_off_z(&structure).unwrap_or(Rotation::IDENTITY)];
+        let inner = FrameAveraged { inner: &mut *exact, rotations };
+        let jacobian = CentralDifferences { inner, step_angstrom: STEP_ANGSTROM }.jacobian(&structure)?;
+        Ok(antisymmetric_square(&jacobian, &masses))
+    };
+    let start = square(molecule.positions())?;
+    let along = probes.iter().map(|probe| square(probe)).collect::<Result<Vec<f64>, AnyError>>()?;
+    let mean = along.iter().sum::<f64>() / along.len() as f64;
+    Ok((mean / start).is_finite().then_some(mean / start))
 }
 
 /// ⟨|δF_i|²⟩ of the orientation's error and of rounding at the probes, (eV/Å)²; `None` without probes.

@@ -208,14 +208,16 @@ fn predictions(found: &Drift) -> String {
             short(p.orientation_mev_per_atom_per_ps),
             short(p.rounding_mev_per_atom_per_ps),
             p.curl_mev_per_atom_per_ps.map_or("–".into(), |[a, b]| format!("{a:.4} to {b:.4}")),
+            p.curl_growth.map_or("–".into(), short),
             format!("{p:.4}"),
             format!("{:.4}", run.measured),
         ]
     });
     let [narrow, wide] = CURL_WIDTHS_PER_CM;
-    let head = ["meV/atom/ps", "orientation redrawn", "rounding", "curl", "predicted", "measured"];
+    let head =
+        ["meV/atom/ps", "orientation redrawn", "rounding", "curl", "of it growth ×", "predicted", "measured"];
     format!(
-        "<h3>How the force errors become drift</h3><p>Errors that are new at every step heat by Σ|δF|²·h/2m, the antisymmetric part of the Jacobian through pairs of normal modes that are close in frequency; half of it shows in the kinetic energy. The curl's part is for modes {narrow} to {wide} cm⁻¹ wide, which was not measured. The derivation, and where it fails, is in docs/drift.md.</p>"
+        "<h3>How the force errors become drift</h3><p>Errors that are new at every step heat by Σ|δF|²·h/2m, the antisymmetric part of the Jacobian through pairs of normal modes that are close in frequency; half of it shows in the kinetic energy. The curl's part is for modes {narrow} to {wide} cm⁻¹ wide, which was not measured; it is the start's, times how the antisymmetric part's mean square has grown along the run. The derivation, and where it fails, is in docs/drift.md.</p>"
     ) + &table(&head, rows)
 }
 
@@ -362,6 +364,7 @@ mod tests {
                 orientation_mev_per_atom_per_ps: 0.1,
                 rounding_mev_per_atom_per_ps: 0.0,
                 curl_mev_per_atom_per_ps,
+                curl_growth: None,
             },
         };
         assert!(against(&[run(None), run(Some([0.1, 0.2]))]).contains("1 of 2 runs are left out"));
