@@ -121,13 +121,10 @@ fn is_harmless(heating: &Spread, tenth: f64) -> Option<bool> {
 
 /// "2 of 5 conditions ended early, …", with a space after it; empty if none did.
 fn ended(found: &Drift) -> String {
-    let early: Vec<f64> = found.conditions.iter().filter(|c| c.ended.is_some()).map(run_ps).collect();
-    if early.is_empty() {
-        return String::new();
-    }
-    let first = early.iter().copied().fold(f64::INFINITY, f64::min);
-    let (n, of) = (early.len(), found.conditions.len());
-    format!("{n} of {of} conditions ended early, the first after {} ps. ", short(first))
+    let early = found.conditions.iter().filter_map(|c| Some((run_ps(c), c.ended.as_ref()?)));
+    let Some((first, why)) = early.clone().min_by(|a, b| a.0.total_cmp(&b.0)) else { return String::new() };
+    let (n, of) = (early.count(), found.conditions.len());
+    format!("{n} of {of} conditions ended early, the first after {} ps ({why}). ", short(first))
 }
 
 /// Time that a condition ran, ps.
@@ -323,7 +320,7 @@ mod tests {
     fn runs_that_all_ended_early_do_not_hold() {
         let ended = [0.3, 0.2].map(|time| condition("f32", &[9.0, 8.0], time, Some("forces not finite")));
         let found = verdict(&drift(ended.to_vec()), None);
-        let words = "2 of 2 conditions ended early, the first after 0.2 ps.";
+        let words = "2 of 2 conditions ended early, the first after 0.2 ps (forces not finite).";
         assert_eq!(found, (Some(false), words.to_string()));
         assert_eq!(verdict(&drift(Vec::new()), None).0, None);
     }
