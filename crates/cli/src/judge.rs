@@ -7,6 +7,7 @@ mod map;
 mod nve;
 mod observables;
 mod parts;
+mod prediction;
 mod saved;
 mod stability;
 

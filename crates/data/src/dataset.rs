@@ -111,7 +111,7 @@ impl Dataset {
         shard.get(own)
     }
 
-    /// Where structure `b` is among those of all files together, which is what messages name.
+    /// Where structure `b` is among those that were read, before some of them were chosen: what messages name.
     ///
     /// # Panics
     /// When `b` is not below [`len`](Self::len).

@@ -3,7 +3,7 @@
 use crate::paper;
 use crate::plot::escape;
 use crate::record::{Judgement, Provenance, Record};
-use crate::sections::{drift, map, section, table};
+use crate::sections::{Section, drift, map, section, table};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -54,7 +54,16 @@ pub fn html(records: &[(String, Record)], missing: &[String]) -> String {
             escape(&provenance.trained_on)
         );
     }
-    let sections: Vec<_> = records.iter().map(|(_, record)| section(record, records)).collect();
+    // Of several models each section and row says of which it is.
+    let label = |record: &Record| {
+        let place = judged.iter().position(|p| p.model_sha256 == record.provenance.model_sha256);
+        place.filter(|_| models.len() > 1).map_or(String::new(), |place| format!("{}: ", models[place]))
+    };
+    let labelled = |(_, record): &(String, Record)| {
+        let section = section(record, records);
+        Section { title: label(record) + &section.title, ..section }
+    };
+    let sections: Vec<_> = records.iter().map(labelled).collect();
     page += "<ul class=\"verdicts\">\n";
     for (index, section) in sections.iter().enumerate() {
         let (class, word) = match section.good {
@@ -72,7 +81,15 @@ pub fn html(records: &[(String, Record)], missing: &[String]) -> String {
         let _ = writeln!(page, "<li><b>Not judged</b>{}</li>", escape(line));
     }
     page += "</ul>\n";
-    let rows = paper::rows(records);
+    let rows: Vec<_> = records
+        .iter()
+        .flat_map(|judged| {
+            let of_model = label(&judged.1);
+            paper::rows(std::slice::from_ref(judged))
+                .into_iter()
+                .map(move |[about, paper, ours]| [format!("{of_model}{about}"), paper, ours])
+        })
+        .collect();
     if !rows.is_empty() {
         page += "<h2>Beside the paper</h2>\n<p class=\"soft\">MD-ET, arXiv 2503.01431: a model of 4.6 million parameters trained on about 30 million structures.</p>\n";
         page += &table(&["", "the paper", "this model"], rows.into_iter().map(Vec::from))
@@ -152,6 +169,46 @@ fn provenance(file: &str, record: &Record) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mdet_analysis::Lambda;
+    use mdet_analysis::lambda::StructureLambda;
+
+    /// λ of one water by a model of this hash, always under the same name.
+    fn judged(model_sha256: &str) -> (String, Record) {
+        let water = StructureLambda {
+            name: "water".into(),
+            class: String::new(),
+            n_atoms: 3,
+            inside_domain: None,
+            lambda: 0.01,
+            jacobian_norm_ev_per_angstrom2: 1.0,
+        };
+        let provenance = Provenance {
+            command: String::new(),
+            mdet_version: String::new(),
+            machine: String::new(),
+            model: format!("runs/{model_sha256}/best.safetensors"),
+            model_sha256: model_sha256.into(),
+            trained_on: "molecules".into(),
+            inputs: Vec::new(),
+            seed: 0,
+            seconds: 1.0,
+            units: String::new(),
+        };
+        let found = Judgement::Lambda(Lambda::of(vec![water], Vec::new(), 0));
+        ("lambda.json".into(), Record::new(provenance, found, None))
+    }
+
+    #[test]
+    fn models_of_one_name_are_told_apart_and_every_section_says_of_which_it_is() {
+        let alone = html(&[judged("0123456789"), judged("0123456789")], &[]);
+        assert!(alone.contains("<h1>How far can the model best.safetensors be trusted?</h1>"));
+        assert!(!alone.contains("01234567)"));
+        let both = html(&[judged("0123456789"), judged("abcdefabcd"), judged("0123456789")], &[]);
+        let names = "best.safetensors (01234567), best.safetensors (abcdefab)";
+        assert!(both.contains(&format!("<h1>How far can the model {names} be trusted?</h1>")));
+        assert_eq!(both.matches("<h2 id=\"s1\">best.safetensors (abcdefab): Energy").count(), 1);
+        assert_eq!(both.matches("<td>best.safetensors (01234567): antisymmetric").count(), 2);
+    }
 
     #[test]
     fn what_was_not_judged_stands_on_the_page() {

@@ -90,9 +90,7 @@ pub(crate) fn run(args: &DriftArgs) -> Result<Done, AnyError> {
     let mut parts: Parts<(ConditionDrift, Vec<Vec<[f64; 3]>>)> = Parts::open(&judge.out, &key)?;
     let state_file = StateFile::beside(&judge.out, key);
     let work = |n: usize| n_steps * conditions[..n].iter().map(Condition::cost).sum::<u64>();
-    let steps_done = |next: &Condition| Ok(next.cost() * state_file.steps_done(next, &item.structure)?);
-    let under_way: u64 = conditions.get(parts.done.len()).map_or(Ok::<_, AnyError>(0), steps_done)?;
-    let mut progress = Progress::resumed(work(parts.done.len()) + under_way, work(conditions.len()));
+    let mut progress = Progress::resumed(work(parts.done.len()), work(conditions.len()));
     for (index, condition) in conditions.iter().enumerate().skip(parts.done.len()) {
         let name = &condition.name;
         let at = |step, temperature: f64| {
@@ -126,6 +124,7 @@ pub(crate) fn run(args: &DriftArgs) -> Result<Done, AnyError> {
     judge.show("The first replica in f32 as it lies.", &frames);
     let done = judge.finish(Judgement::Drift(drift))?;
     parts.remove()?;
+    state_file.remove()?;
     Ok(done)
 }
 

@@ -67,7 +67,7 @@ pub(crate) struct MapArgs {
     /// Rotations of the equivariance test after each of two uniform ones.
     #[arg(long, default_value = "12", value_parser = clap::value_parser!(u16).range(1..))]
     rotations: u16,
-    /// Predict the curl's heating of molecules of up to this many atoms; it costs 24 force calls an atom.
+    /// Predict the curl's heating of molecules of up to this many atoms; it costs 72 force calls an atom.
     #[arg(long, value_name = "N", default_value_t = 32)]
     curl_up_to: usize,
 }

@@ -1,24 +1,17 @@
-//! NVE runs of one molecule under one condition, and the heating that the force errors met on the way predict.
+//! NVE runs of one molecule under one condition.
 //!
 //! A long run keeps its state beside the result, so that it goes on where it was ended, bit for bit.
 
+use super::prediction::predicted;
 use super::saved::SavedSnapshot;
 use crate::AnyError;
 use crate::input::at;
 use crate::judgement::Judge;
 use crate::model_choice::Precision;
 use mdet_analysis::drift::{ConditionDrift, Series};
-use mdet_analysis::heating::{
-    CURL_WIDTHS_PER_CM, CurlPairs, PredictedHeating, antisymmetric_square, kinetic_mev_per_atom_per_ps,
-    mean_squares, uncorrelated_power_ev_per_fs,
-};
-use mdet_core::elements::masses_u;
-use mdet_core::frames::{forces_in_frames, rotation_off_z};
 use mdet_core::{
-    CentralDifferences, ForceField, ForceJacobian, FrameAveraged, NetForceRemoved, Purpose, RandomStream,
-    ReferenceBonds, Rotation, RotationSet, Structure, atomic_write,
+    ForceField, FrameAveraged, NetForceRemoved, ReferenceBonds, RotationSet, Structure, atomic_write,
 };
-use mdet_md::normal_modes::normal_modes;
 use mdet_md::{Config, Conserved, Ensemble, Orientation, Simulation, Snapshot, StartingVelocities};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -28,8 +21,11 @@ use std::time::{Duration, Instant};
 /// Steps between samples: fine enough for running means, coarse enough for memory.
 pub(super) const EVERY: u64 = 10;
 
-/// Rise of the temperature beyond which there is no molecule left; water fluctuates that far once in a million.
-pub(super) const RUNAWAY: f64 = 10.0;
+/// Temperature beyond which there is no molecule left, of a run that starts at another: ten times that, which water comes to once
+/// in a million, and not below 3,000 K.
+pub(super) fn runaway_k(starting_k: f64) -> f64 {
+    10.0 * starting_k.max(300.0)
+}
 
 /// Frames kept to be shown.
 const N_FRAMES: u64 = 100;
@@ -37,15 +33,11 @@ const N_FRAMES: u64 = 100;
 /// Wall time between saved states.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 
-/// Frames of a run in which force errors are measured, and rotations in each.
+/// Frames of a run in which force errors are measured.
 const N_PROBES: u64 = 8;
-const N_ROTATIONS: usize = 16;
 
 /// Orientations that the curl of turned forces is averaged over, unless asked otherwise.
 pub(super) const CURL_ORIENTATIONS: usize = 4;
-
-/// Displacement of the central differences, Å: f64 leaves eight digits.
-const STEP_ANGSTROM: f64 = 1e-3;
 
 /// How forces are computed.
 pub(super) struct Condition {
@@ -84,7 +76,11 @@ impl Condition {
     }
 
     /// The forces of the run, without net force and torque.
-    fn force_field(&self, judge: &Judge, precision: Precision) -> Result<Box<dyn ForceField>, AnyError> {
+    pub(super) fn force_field(
+        &self,
+        judge: &Judge,
+        precision: Precision,
+    ) -> Result<Box<dyn ForceField>, AnyError> {
         let raw = judge.force_field(precision)?;
         Ok(match self.frames {
             0 => Box::new(NetForceRemoved::new(raw)),
@@ -155,12 +151,6 @@ impl StateFile {
         Ok(Some((state.found, replicas)))
     }
 
-    /// Steps of a run of this condition that was ended half way.
-    pub fn steps_done(&self, condition: &Condition, molecule: &Structure) -> Result<u64, AnyError> {
-        let before = self.read(condition, molecule)?;
-        Ok(before.and_then(|(_, replicas)| Some(replicas.first()?.progress.step)).unwrap_or(0))
-    }
-
     fn write(&self, condition: &Condition, found: Found, replicas: &[Snapshot]) -> Result<Found, AnyError> {
         let replicas = replicas.iter().map(SavedSnapshot::of).collect();
         let state = State { key: self.key.clone(), condition: condition.name.clone(), found, replicas };
@@ -194,8 +184,6 @@ pub(super) fn run(
         forces_conserve: Conserved::default(),
         seed: judge.seed,
     };
-    let mut exact = condition.force_field(judge, Precision::F64)?;
-    let curl = curl(plan, condition.orientation, &mut exact)?;
     let force_field = condition.force_field(judge, condition.precision)?;
     let before = state_file.map_or(Ok(None), |file| file.read(condition, structure))?;
     let (mut found, mut simulation) = match before {
@@ -247,7 +235,7 @@ pub(super) fn run(
             at(step, temperatures[0]);
             // Others that hold go on beside one that does not.
             let coldest = temperatures.into_iter().fold(f64::INFINITY, f64::min);
-            if coldest > RUNAWAY * temperature_k {
+            if coldest > runaway_k(temperature_k) {
                 let time_ps = step as f64 * timestep_fs * 1e-3;
                 ended = Some(format!("runaway: {coldest:.0} K after {time_ps:.2} ps"));
                 break;
@@ -258,122 +246,13 @@ pub(super) fn run(
     let speed = (simulation.step_number() * n_replicas as u64) as f64 / seconds;
     let n_atoms = structure.n_atoms();
     let mut drift = ConditionDrift::of(&condition.name, &found.series, n_atoms, temperature_k, ended, speed);
-    let mut rounded = condition.force_field(judge, condition.precision)?;
-    let errors = errors(condition, structure, &found.probes, judge.seed, &mut exact, &mut rounded)?;
-    let growth = match &curl {
-        Some(_) => curl_growth(structure, &found.probes, &mut exact)?,
-        None => None,
-    };
     let measured_k = drift.temperature_k.map_or(temperature_k, |spread| spread.mean);
-    drift.predicted = errors.map(|[orientation, rounding]| {
-        let masses = masses_u(structure.numbers());
-        let heating = |squares: &[f64]| {
-            kinetic_mev_per_atom_per_ps(uncorrelated_power_ev_per_fs(squares, &masses, timestep_fs), n_atoms)
-        };
-        PredictedHeating {
-            orientation_mev_per_atom_per_ps: heating(&orientation),
-            rounding_mev_per_atom_per_ps: heating(&rounding),
-            curl_mev_per_atom_per_ps: curl.as_ref().map(|pairs| {
-                let power = |width| growth.unwrap_or(1.0) * pairs.power_ev_per_fs(width, measured_k);
-                CURL_WIDTHS_PER_CM.map(|width| kinetic_mev_per_atom_per_ps(power(width), n_atoms))
-            }),
-            curl_growth: growth,
-        }
-    });
-    Ok(Some(Outcome { drift, frames: found.frames, broken_ps: found.broken_ps }))
-}
-
-/// The curl of the forces at the start: as it lies, or of the average over orientations where they are turned.
-fn curl(
-    plan: &Plan<'_>,
-    orientation: Orientation,
-    exact: &mut dyn ForceField,
-) -> Result<Option<CurlPairs>, AnyError> {
-    if plan.curl_orientations == 0 {
+    drift.predicted = predicted(plan, condition, judge, stop, &found.probes, measured_k)?;
+    // Half way in the prediction.
+    if stop.load(Ordering::Relaxed) {
         return Ok(None);
     }
-    // Of a pair along z the Jacobian is one of the axes, and the molecule moves out of it.
-    let off_z = rotation_off_z(plan.structure).unwrap_or(Rotation::IDENTITY);
-    let rotations = match orientation {
-        Orientation::AsItLies => vec![off_z],
-        Orientation::RandomEveryStep => {
-            let all = RotationSet::of_size(plan.curl_orientations, 0).rotations();
-            all.iter().map(|rotation| rotation.after(&off_z)).collect()
-        }
-    };
-    let inner = FrameAveraged { inner: exact, rotations };
-    let jacobian = CentralDifferences { inner, step_angstrom: STEP_ANGSTROM }.jacobian(plan.structure)?;
-    let masses = masses_u(plan.structure.numbers());
-    let modes = normal_modes(&jacobian, &masses, plan.structure.positions());
-    Ok(Some(CurlPairs::new(&jacobian, &masses, &modes.wavenumbers_per_cm, &modes.displacements)))
-}
-
-/// The mean square of the Jacobian's antisymmetric part at the probes, over that at the start. None of them is looked at along z.
-/// `None` without probes or a curl at the start.
-fn curl_growth(
-    molecule: &Structure,
-    probes: &[Vec<[f64; 3]>],
-    exact: &mut dyn ForceField,
-) -> Result<Option<f64>, AnyError> {
-    let masses = masses_u(molecule.numbers());
-    let mut square = |positions: &[[f64; 3]]| -> Result<f64, AnyError> {
-        let mut structure = molecule.clone();
-        structure.positions_mut().copy_from_slice(positions);
-        let rotations = vec![rotation_off_z(&structure).unwrap_or(Rotation::IDENTITY)];
-        let inner = FrameAveraged { inner: &mut *exact, rotations };
-        let jacobian = CentralDifferences { inner, step_angstrom: STEP_ANGSTROM }.jacobian(&structure)?;
-        Ok(antisymmetric_square(&jacobian, &masses))
-    };
-    let start = square(molecule.positions())?;
-    let along = probes.iter().map(|probe| square(probe)).collect::<Result<Vec<f64>, AnyError>>()?;
-    let mean = along.iter().sum::<f64>() / along.len() as f64;
-    Ok((mean / start).is_finite().then_some(mean / start))
-}
-
-/// ⟨|δF_i|²⟩ of the orientation's error and of rounding at the probes, (eV/Å)²; `None` without probes.
-fn errors(
-    condition: &Condition,
-    molecule: &Structure,
-    probes: &[Vec<[f64; 3]>],
-    seed: u64,
-    exact: &mut dyn ForceField,
-    rounded: &mut dyn ForceField,
-) -> Result<Option<[Vec<f64>; 2]>, AnyError> {
-    let (mut orientation, mut rounding) = (Vec::new(), Vec::new());
-    let n_atoms = molecule.n_atoms();
-    for (positions, index) in probes.iter().zip(0..) {
-        let mut structure = molecule.clone();
-        structure.positions_mut().copy_from_slice(positions);
-        let mut generator = RandomStream { seed, purpose: Purpose::Analysis, replica: 1 }.at_step(index);
-        let rotations: Vec<Rotation> = match condition.orientation {
-            Orientation::AsItLies => vec![Rotation::IDENTITY],
-            Orientation::RandomEveryStep => {
-                (0..N_ROTATIONS).map(|_| Rotation::random(&mut generator)).collect()
-            }
-        };
-        let copies = vec![structure; rotations.len()];
-        let mut forces = vec![[0.0; 3]; n_atoms * rotations.len()];
-        let mut in_precision = forces.clone();
-        forces_in_frames(exact, &copies, &rotations, &mut forces)?;
-        if condition.precision == Precision::F32 {
-            forces_in_frames(rounded, &copies, &rotations, &mut in_precision)?;
-        } else {
-            in_precision.copy_from_slice(&forces);
-        }
-        let n = rotations.len() as f64;
-        let mean = |i: usize, a: usize| forces.iter().skip(i).step_by(n_atoms).map(|f| f[a]).sum::<f64>() / n;
-        let means: Vec<[f64; 3]> = (0..n_atoms).map(|i| std::array::from_fn(|a| mean(i, a))).collect();
-        // The mean is of the same samples: n − 1 of their n squares are left.
-        let unbiased = if n > 1.0 { (n / (n - 1.0)).sqrt() } else { 0.0 };
-        for (exact, rounded) in forces.chunks(n_atoms).zip(in_precision.chunks(n_atoms)) {
-            let difference = |a: &[[f64; 3]], b: &[[f64; 3]], factor: f64| -> Vec<[f64; 3]> {
-                a.iter().zip(b).map(|(a, b)| std::array::from_fn(|k| factor * (a[k] - b[k]))).collect()
-            };
-            orientation.push(difference(exact, &means, unbiased));
-            rounding.push(difference(rounded, exact, 1.0));
-        }
-    }
-    Ok((!probes.is_empty()).then(|| [mean_squares(&orientation), mean_squares(&rounding)]))
+    Ok(Some(Outcome { drift, frames: found.frames, broken_ps: found.broken_ps }))
 }
 
 fn sample(simulation: &Simulation<impl ForceField>, series: &mut [Series]) {
@@ -383,5 +262,64 @@ fn sample(simulation: &Simulation<impl ForceField>, series: &mut [Series]) {
         series.kinetic_ev.push(observed.kinetic_ev);
         series.temperature_k.push(observed.temperature_k);
         series.total_ev.push(observed.total_ev);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::judgement::JudgeArgs;
+    use clap::Parser;
+    use std::cell::Cell;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        judge: JudgeArgs,
+    }
+
+    #[test]
+    fn a_run_that_was_ended_in_the_middle_is_the_run_that_never_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("water.json");
+        let words = ["mdet", "built-in", "--threads", "1", "-o", out.to_str().unwrap()];
+        let judge = Judge::start(&Line::parse_from(words).judge, "drift", Path::new("water.xyz")).unwrap();
+        let positions = vec![[0.0; 3], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]];
+        let water = Structure::new(vec![8, 1, 1], positions, 0, 1).unwrap();
+        let plan = Plan {
+            structure: &water,
+            n_replicas: 2,
+            n_steps: 400,
+            timestep_fs: 0.5,
+            temperature_k: 300.0,
+            curl_orientations: 2,
+        };
+        let condition = Condition {
+            name: "f64 + offset".into(),
+            precision: Precision::F64,
+            frames: 0,
+            orientation: Orientation::RandomEveryStep,
+        };
+        let file = StateFile::beside(&out, "this judgement".into());
+        let go = |stop_at: u64| {
+            let (stop, reached) = (AtomicBool::new(false), Cell::new(0));
+            let at = |step, _| {
+                reached.set(step);
+                stop.store(step == stop_at, Ordering::Relaxed);
+            };
+            let outcome = run(&plan, &condition, &judge, &stop, Some(&file), at).unwrap();
+            (outcome, reached.get())
+        };
+        let whole = go(u64::MAX).0.unwrap();
+        // Between samples of frames (4 steps) and probes (50).
+        let (stopped, reached) = go(130);
+        assert!(stopped.is_none() && reached == 130);
+        let resumed = go(u64::MAX).0.unwrap();
+        let drift = ConditionDrift { steps_per_second: whole.drift.steps_per_second, ..resumed.drift };
+        assert_eq!(drift, whole.drift);
+        assert_eq!((resumed.frames, resumed.broken_ps), (whole.frames, whole.broken_ps));
+        let other = StateFile::beside(&out, "another".into());
+        let refused = run(&plan, &condition, &judge, &AtomicBool::new(false), Some(&other), |_, _| ());
+        assert!(refused.err().unwrap().to_string().contains("a run of another judgement"));
     }
 }

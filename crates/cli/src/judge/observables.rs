@@ -1,6 +1,6 @@
 //! `mdet judge observables`: from which drift on the errors of spectrum, dihedrals and temperatures show.
 
-use super::nve::RUNAWAY;
+use super::nve::runaway_k;
 use super::parts::Parts;
 use crate::judgement::{Judge, JudgeArgs};
 use crate::labelled;
@@ -361,7 +361,7 @@ impl Plan {
                 at(simulation.step_number());
                 let hottest =
                     series.iter().filter_map(|s| s.temperature_k.last().copied()).fold(0.0, f64::max);
-                if hottest > RUNAWAY * self.temperature_k {
+                if hottest > runaway_k(self.temperature_k) {
                     let time_ps = simulation.step_number() as f64 * self.timestep_fs * 1e-3;
                     ended = Some(format!("runaway: {hottest:.0} K after {time_ps:.2} ps"));
                     break;

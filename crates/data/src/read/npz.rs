@@ -89,9 +89,11 @@ fn units_of(archive: &mut Archive, names: &[String], asked: Option<Units>) -> Re
         // "Angstrom, eV/Angstrom, eV": of positions, forces, energies.
         let text = archive.text("units")?;
         let parts: Vec<&str> = text.split(',').map(str::trim).collect();
-        if let [length, force, energy] = parts[..] {
-            let expected = format!("{energy}/{length}");
-            if !force.replace(' ', "").eq_ignore_ascii_case(&expected.replace(' ', "")) {
+        if let [length, force, energy, ..] = parts[..] {
+            let of_forces =
+                force.rsplit_once('/').and_then(|(energy, length)| Units::from_words(energy, length));
+            if of_forces.is_some() && of_forces != Units::from_words(energy, length) {
+                let expected = format!("{energy}/{length}");
                 return Err(DataError::missing(
                     &archive.path,
                     format!("units with forces in {expected}"),
