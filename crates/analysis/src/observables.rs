@@ -23,9 +23,13 @@ use crate::statistics::Spread;
 use crate::trajectory::{Named, Observed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{Binomial, DiscreteCDF};
 
 /// Excess over the noise, in its standard deviations, that counts.
 const EXCESS: f64 = 2.0;
+
+/// Share of errors that exceed their noise so far by chance.
+const SHOWING_BY_CHANCE: f64 = 0.05;
 
 /// One condition in one ensemble.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -152,6 +156,14 @@ impl ConditionErrors {
     /// Their number.
     pub fn n_showing(&self) -> usize {
         self.showing().count()
+    }
+
+    /// Whether more of its errors show than chance brings: were they independent, as many in one condition of twenty at most.
+    pub fn shows_beyond_chance(&self) -> bool {
+        let Some(without) = self.n_showing().checked_sub(1) else { return false };
+        let by_chance = Binomial::new(SHOWING_BY_CHANCE, self.errors.len() as u64);
+        // A single error that shows is at the bound itself.
+        by_chance.is_ok_and(|binomial| binomial.sf(without as u64) < SHOWING_BY_CHANCE + 1e-9)
     }
 }
 

@@ -108,7 +108,7 @@ const STEPS: [Step; 8] = [
         quick: "judge observables MODEL ETHANOL --time 2.5ps --replicas 4 --bias 30,300",
         full: "judge observables MODEL ETHANOL --time 100ps --replicas 4" },
     Step { name: "map",
-        smoke: "judge map MODEL SERIES --limit 12 --max-atoms 16 --time 0.2ps [--training TRAINING]",
+        smoke: "judge map MODEL SERIES --limit 10 --max-atoms 16 --time 0.2ps [--training TRAINING]",
         quick: "judge map MODEL SERIES --limit 74 --max-atoms 24 --time 0.4ps [--training TRAINING]",
         full: "judge map MODEL SERIES --time 10ps --replicas 4 [--training TRAINING]" },
 ];

@@ -30,12 +30,15 @@ pub(super) fn section(found: &ObservableErrors) -> Section {
 fn sentence(ensemble: &EnsembleErrors) -> String {
     let name = &ensemble.name;
     let compared: Vec<&ConditionErrors> = ensemble.conditions.iter().filter(|c| c.is_compared()).collect();
-    let showing =
-        compared.iter().filter_map(|c| Some((c, c.drift_mev_per_atom_per_ps?, c.showing().next()?)));
+    let showing = compared.iter().filter(|c| c.shows_beyond_chance());
+    let showing = showing.filter_map(|c| Some((c, c.drift_mev_per_atom_per_ps?, c.showing().next()?)));
     let smallest = showing.min_by(|a, b| a.1.mean.abs().total_cmp(&b.1.mean.abs()));
     let mut words = match smallest {
         _ if compared.is_empty() => format!("In {name} nothing could be compared."),
-        None => format!("In {name} no drift of {} conditions shows in any observable.", compared.len()),
+        None => {
+            let n = compared.len();
+            format!("In {name} no drift of {n} conditions shows in more observables than chance brings.")
+        }
         Some((condition, drift, first)) => format!(
             "In {name} the smallest drift that shows is {} meV per atom and ps ({}), in {} of {} observables, {} among them.",
             with_error(&drift),
@@ -180,7 +183,15 @@ mod tests {
         assert_eq!(words, "In NVE nothing could be compared. Ended early in NVE: gone.");
         let hidden = condition("hidden", 1.0, Some(0.1), None);
         let words = sentence(&ensemble(vec![best(), hidden.clone()]));
-        assert_eq!(words, "In NVE no drift of 1 conditions shows in any observable.");
+        assert_eq!(words, "In NVE no drift of 1 conditions shows in more observables than chance brings.");
+        // Of eighteen, two show by chance in one condition of four, three in one of seventeen.
+        let of_eighteen = |n: usize| {
+            let one = condition("some", 2.0, Some(0.1), None);
+            let mut errors = vec![one.errors[0].clone(); 18];
+            errors[..n].iter_mut().for_each(|error| error.value.value = 0.9);
+            ConditionErrors { errors, ..one }.shows_beyond_chance()
+        };
+        assert_eq!([0, 1, 2, 4].map(of_eighteen), [false, false, false, true]);
         let shown = condition("shown", -5.0, Some(0.9), None);
         let words = sentence(&ensemble(vec![best(), hidden, shown, gone()]));
         assert!(words.contains("shows is 5 ± 0.1 meV per atom and ps (shown), in 1 of 1"), "{words}");
